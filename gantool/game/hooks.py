@@ -1,0 +1,94 @@
+"""The two extension points of the game: a Trick bends it, an Objective says what is played for.
+
+Both are modules: whatever they must remember (EMA weights, clocks, old images) is a buffer, so it moves to the device,
+is saved and is restored with no further code. A hyperparameter must not be called like a hook (a test forbids it).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gantool.game.types import Source, Turn, Verdict
+
+
+class Trick(nn.Module):
+    """Any number may be active; each overrides some of these no-ops. Called in the order in which they are listed."""
+
+    lipschitz: bool = False  # does it bound the slope of D, as a Wasserstein critic must be?
+    needs_targets: bool = False  # is it without effect unless the objective uses target labels?
+    needs_real: bool = False  # does it look at `turn.real` in G's turn?
+
+    def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
+        """Build time, before anybody copies: surgery on nets["generator"] and nets["discriminator"]."""
+
+    def ready(self, nets: nn.ModuleDict) -> None:
+        """Build time, nets are final: copy them, observe them."""
+
+    def replay(self, fake: Tensor) -> Tensor:
+        """D's turn only: other fakes to show (old ones, say)."""
+        return fake
+
+    def view(self, image: Tensor) -> Tensor:
+        """Both turns, real and fake, differentiable: how D sees an image."""
+        return image
+
+    def targets(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """D's turn: target labels (N,) of reals and fakes."""
+        return real, fake
+
+    def d_penalty(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor | None:
+        """Scalar added to D's loss."""
+        return None
+
+    def g_penalty(self, turn: Turn, on_fake: Verdict) -> Tensor | None:
+        """Scalar added to G's loss."""
+        return None
+
+    def gradients(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Between backward and step, either player."""
+        return grads
+
+    def after_d(self, nets: nn.ModuleDict) -> None:
+        """After each step of D, without gradients."""
+
+    def after_g(self, nets: nn.ModuleDict) -> None:
+        """After each step of G, without gradients."""
+
+    def deploy(self, generator: nn.Module) -> nn.Module:
+        """The generator that is sampled and evaluated."""
+        return generator
+
+
+class Objective(Trick):
+    """Exactly one is played: tensors in, scalar out. Its own parameters, if any, learn with G."""
+
+    logits: int = 1  # width K of D's verdict
+    codes: int = 0  # latents added to the prior's
+    has_targets: bool = False  # are real_target and fake_target used?
+    energy: bool = False  # is D's logit a reconstruction error?
+    needs_lipschitz: bool = False  # is it meaningless unless a trick bounds D's slope?
+    threshold: float | None = 0.0  # D says "real" above it; None = the logit's zero means nothing
+
+    def latent(self, noise: Tensor) -> Tensor:
+        """(N, Z) noise -> (N, Z + codes)."""
+        return noise
+
+    def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
+        raise NotImplementedError
+
+    def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
+        raise NotImplementedError
+
+
+class Clock(nn.Module):
+    """A step counter on the device, for hyperparameters that change with time."""
+
+    now: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("now", torch.zeros((), dtype=torch.float64))
+
+    def tick(self) -> None:
+        self.now += 1

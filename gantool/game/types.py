@@ -1,0 +1,97 @@
+"""The vocabulary of a GAN. Shapes: N batch, C H W image, Z latent, K logits, F features, M dataset size, P point.
+
+A *data shape* is (C, H, W) for images in [-1, 1] and (P,) for points, which keep their own scale.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+Shape = tuple[int, ...]
+Stats = dict[str, Tensor]  # name -> 0-dim float tensor on the device
+
+
+class Verdict(NamedTuple):
+    """What a discriminator says of a batch."""
+
+    logits: Tensor  # (N, K) raw scores; K = 1 for most objectives
+    features: Tensor  # (N, F) what its head sees
+
+
+Critic = Callable[[Tensor, Tensor], Verdict]  # (N, *data shape), (N,) labels -> Verdict
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One player's turn: all that losses and penalties may look at."""
+
+    real: Tensor  # (N, *data shape) as shown to D; in G's turn empty unless a hook has `needs_real`
+    fake: Tensor  # (N, *data shape) as shown to D
+    latent: Tensor  # (N, Z)
+    label: Tensor  # (N,) of the reals; -1 = unlabelled
+    fake_label: Tensor  # (N,)
+    real_target: Tensor  # (N,) 1 unless a trick says otherwise
+    fake_target: Tensor  # (N,) 0 unless a trick says otherwise
+    critic: Critic  # D in float32 (for penalties), or D with other weights
+
+
+class Images(NamedTuple):
+    """A split of a dataset in memory (or memory-mapped)."""
+
+    pixels: Tensor  # (M, C, H, W) uint8, or (M, P) float32 points
+    labels: Tensor  # (M,) int64; all -1 where there are none
+    names: tuple[str, ...] = ()  # one name a class; () = no classes
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.pixels.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.names)
+
+
+class Dataset(Protocol):
+    """The shelf gantool/datasets. Shape and classes are known before anything heavy is read."""
+
+    shape: Shape
+    names: tuple[str, ...]
+
+    def load(self, split: str = "train") -> Images:
+        """`split` is "train" or "test". Raises UsageError with one sentence where the data cannot be had."""
+        ...
+
+
+class Prior(Protocol):
+    """The shelf gantool/priors: the distribution of z."""
+
+    def __call__(self, n: int, dim: int, device: object = None, generator: object = None) -> Tensor:
+        """(n, dim) float32 on the device, from torch's own generator unless one is given."""
+        ...
+
+    def truncated(self, n: int, dim: int, truncation: float, device: object = None, generator: object = None) -> Tensor:
+        """The same with the tails cut: fewer surprises, less variety (Brock et al. 2019, section 3.1)."""
+        ...
+
+
+class Source(Protocol):
+    """Where batches come from, inside a step: no host, no files."""
+
+    batch_size: int
+    num_classes: int
+
+    def reals(self) -> tuple[Tensor, Tensor]:
+        """Images (N, *data shape) float32 in [-1, 1] (points keep their scale) and labels (N,)."""
+        ...
+
+    def latents(self) -> tuple[Tensor, Tensor]:
+        """Latents (N, Z) and labels (N,) to ask of G."""
+        ...
+
+
+class Metric(Protocol):
+    """The shelf gantool/metrics. `fakes(n)` draws n samples (n, *data shape) from the deployed generator."""
+
+    def __call__(self, fakes: Callable[[int], Tensor], dataset: Dataset) -> dict[str, float]: ...
