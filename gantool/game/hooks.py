@@ -88,7 +88,7 @@ class Clock(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("now", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("now", torch.zeros((), dtype=torch.int64))
 
     def tick(self) -> None:
         self.now += 1
