@@ -1,0 +1,178 @@
+"""A configuration as running parts: data, game, players, clock. Imports torch."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+from yaml import YAMLError
+
+from gantool.config.build import Builder
+from gantool.engine import loop, precision
+from gantool.engine.capture import Captured
+from gantool.engine.deploy import Deployed
+from gantool.engine.meters import Meters
+from gantool.errors import UsageError
+from gantool.game.images import fingerprint
+from gantool.game.types import Images
+
+DEFAULT_STEPS = 10_000
+
+
+class Assembly:
+    """Everything that a run computes with, and its state."""
+
+    def __init__(self, config: dict[str, Any]):
+        self.config = config
+        update = config["update"]
+        self.images_per_step = config["batch_size"] * update.get("discriminator_steps", 1)
+        self.plan = make_plan(config, self.images_per_step)
+        self.builder = Builder(tuple(config["trust"]), self.plan.steps)
+        self.device = precision.choose_device(config["device"])
+        self.dataset = self.builder.make("dataset", config["dataset"])
+        self.precision = precision.choose_precision(config["precision"], self.device, self.dataset.shape)
+        if config["deterministic"]:
+            precision.set_deterministic(self.device)
+        torch.set_flush_denormal(True)
+        torch.manual_seed(config["seed"])
+        self.metrics = {name: self.builder.make(f"metric.{name}", node) for name, node in (config.get("metric") or {}).items()}
+        self._build(self.dataset.load("train"))
+        self.clock = loop.Clock()
+        self._fix_grid()
+
+    def _build(self, images: Images) -> None:
+        self.data = {"fingerprint": fingerprint(images), "size": len(images.pixels), "shape": list(images.shape)}
+        self.spec = describe(images, self.config["architecture"]["class_conditional"])
+        source = self.builder.source(self.config, images, getattr(self.dataset, "flip", False))
+        self.game = self.builder.game(self.config, images.shape, images.num_classes, source).to(self.device)
+        self.game.autocast = precision.autocast(self.precision, self.device)
+        if self.device.type in ("cpu", "cuda") and len(images.shape) == 3:
+            for part in (self.game.nets, self.game.tricks):
+                part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
+        self.update = self.builder.make("update", self.config["update"])
+        self.batches_per_step = self.update.real_batches(self.game)
+        source.reserve(self.plan.tick_every * self.batches_per_step)
+        self.source = source
+        self.meters = Meters(self.device)
+        self.deployed = deployed(self.game, self.config, self.spec, self.builder)
+
+    def _fix_grid(self) -> None:
+        """Latents and labels that all grids of this run share."""
+        shape = self.spec["shape"]
+        n = 2000 if len(shape) != 3 else 100 if shape[1] <= 64 else 36
+        generator = torch.Generator().manual_seed(self.config["seed"])
+        self.grid_latents = self.deployed.latents(n, generator)
+        classes = len(self.spec["class_counts"])
+        self.grid_labels = torch.arange(n) % classes if classes else self.deployed.labels(n, generator)
+
+    def step(self) -> None:
+        self.meters.add(self.update(self.game, self.d, self.g))
+
+    def train(self, observer: loop.Observer, stop: Callable[[], bool]) -> bool:
+        step = Captured(self.step, self.device)
+        return loop.train(
+            step, lambda n: self.source.prepare(n * self.batches_per_step), self.meters, self.plan, self.clock, observer, stop
+        )
+
+    def grid(self) -> Tensor:
+        return self.deployed.images(self.grid_latents, self.grid_labels)
+
+    @property
+    def reference(self) -> Tensor | None:
+        return self.spec["points"]
+
+    def evaluate(self) -> dict[str, float]:
+        """Every chosen metric on fair samples of the deployed generator; the same draws each time."""
+        measured: dict[str, float] = {}
+        for metric in self.metrics.values():
+            generator = torch.Generator().manual_seed(self.config["seed"])
+            measured |= metric(lambda n, generator=generator: self.deployed.draw(n, generator), self.dataset)
+        return measured
+
+    def first_bad_weight(self) -> str | None:
+        """Name of a parameter that is not finite; waits for the device."""
+        for name, parameter in self.game.named_parameters():
+            if not torch.isfinite(parameter).all():
+                return name
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        return {"device": device_name(self.device), "precision": self.precision, "data": self.data}
+
+    # ---------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        devices = [self.device] if self.device.type == "cuda" else []
+        return {
+            "step": self.clock.step,
+            "seconds": self.clock.seconds,
+            "data": self.spec,
+            "fingerprint": self.data["fingerprint"],
+            "game": self.game.state_dict(),
+            "players": {"discriminator": self.d.state_dict(), "generator": self.g.state_dict()},
+            "meters": self.meters.state_dict(),
+            "grid": {"latents": self.grid_latents, "labels": self.grid_labels},
+            "rng": {"cpu": torch.get_rng_state(), "cuda": [torch.cuda.get_rng_state(device) for device in devices]},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["data"]["shape"] != self.spec["shape"]:
+            raise UsageError(f"this run was trained on data of shape {state['data']['shape']}, not {self.spec['shape']}")
+        self.game.load_state_dict(state["game"])
+        self.d.load_state_dict(state["players"]["discriminator"])
+        self.g.load_state_dict(state["players"]["generator"])
+        self.meters.load_state_dict(state["meters"])
+        self.grid_latents, self.grid_labels = state["grid"]["latents"], state["grid"]["labels"]
+        self.clock.step, self.clock.seconds = state["step"], state["seconds"]
+        torch.set_rng_state(state["rng"]["cpu"])
+        if self.device.type == "cuda" and state["rng"]["cuda"]:
+            torch.cuda.set_rng_state(state["rng"]["cuda"][0], self.device)
+
+
+def describe(images: Images, conditional: bool) -> dict[str, Any]:
+    """All that sampling must know of the data: plain values and small tensors, for the checkpoint."""
+    counts = torch.bincount(images.labels, minlength=images.num_classes).tolist() if conditional and images.names else []
+    points = images.pixels[:2000].clone() if images.pixels.dim() == 2 else None
+    return {"shape": list(images.shape), "names": list(images.names), "class_counts": counts, "points": points}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config of a run as plain data; a saved interpolation could read this machine's secrets, so there may be none."""
+    try:
+        text = path.read_text()
+        config = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict) or "architecture" not in config:
+        raise UsageError(f"{path} is no configuration of a gantool run")
+    if "${" in text:
+        raise UsageError(f"{path} holds an interpolation (${{...}}), which gantool never writes; it is refused")
+    return config  # type: ignore[return-value]
+
+
+def deployed(game: Any, config: dict[str, Any], spec: dict[str, Any], builder: Builder, **options: Any) -> Deployed:
+    prior = builder.make("prior", config["prior"])
+    return Deployed(game, prior, config["architecture"]["latent_dim"], spec["class_counts"], **options)
+
+
+def make_plan(config: dict[str, Any], images_per_step: int) -> loop.Plan:
+    """Budgets in steps, and intervals that suit them where none are given."""
+    budgets = [config["steps"], config["images"] and math.ceil(config["images"] / images_per_step)]
+    steps = min((budget for budget in budgets if budget), default=None if config["minutes"] else DEFAULT_STEPS)
+    return loop.Plan(
+        steps=steps,
+        minutes=config["minutes"],
+        tick_every=config["tick_every"] or (max(1, min(100, steps // 100)) if steps else 50),
+        sample_every=config["sample_every"] or (max(1, steps // 40) if steps else 500),
+        checkpoint_every=config["checkpoint_every"] or (max(1, steps // 10) if steps else 1000),
+        evaluate_every=config["evaluate_every"],
+    )
+
+
+def device_name(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

@@ -1,0 +1,258 @@
+"""gantool train: wires a configuration into a run, and writes its folder."""
+
+import logging
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gantool.errors import Diverged, Interrupted, RunError
+from gantool.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
+DEFAULT_STEPS = 10_000
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Trains until the budget is spent; continues where the run folder already holds checkpoints."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from gantool.config.schema import Train
+    from gantool.config.signature import check_root
+
+    check_root(OmegaConf.to_container(cfg, resolve=True), Train)  # type: ignore[arg-type]
+    hydra = HydraConfig.get()
+    choices = {group: choice for group, choice in hydra.runtime.choices.items() if "/" not in group and choice is not None}
+    folder = RunFolder(Path(hydra.runtime.output_dir))
+    return Training(cfg, folder, choices, list(hydra.overrides.task)).run()
+
+
+class Training:
+    """One run: what is played, what is saved, and what is told about it."""
+
+    def __init__(self, cfg: DictConfig, folder: RunFolder, choices: dict[str, Any], overrides: list[str]):
+        from gantool.commands.assembly import Assembly
+
+        self.cfg, self.folder, self.choices, self.overrides = cfg, folder, choices, overrides
+        self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        self.parts = Assembly(self.config)
+        self.clock, self.plan = self.parts.clock, self.parts.plan
+        self.best: dict[str, Any] | None = None
+        self.last: dict[str, Any] = {}
+        self.stop_signal = 0
+
+    def run(self) -> float | None:
+        resumed = self._restore()
+        self._open(resumed)
+        if resumed and self.plan.spent(self.clock):
+            log.info("already finished at step %d; give a larger budget to go on, e.g. steps=%d", self.clock.step, 2 * self.clock.step)
+        with self._progress() as self.progress, self._signals():
+            finished = self.parts.train(self, lambda: bool(self.stop_signal))
+        if not finished:
+            self._interrupted()
+        self._close()
+        return self._value()
+
+    # ---------------------------------------------------------------- what the loop tells (gantool.engine.loop.Observer)
+
+    def stepped(self, step: int) -> None:
+        self.progress.update(step, self.last)
+
+    def diverged(self, step: int, name: str) -> None:
+        from gantool.runs import checkpoint, status
+
+        saved = checkpoint.steps(self.folder)
+        last = f"the last good checkpoint is {self.folder.checkpoint(saved[-1])}" if saved else "no checkpoint had been saved"
+        message = (
+            f"{name} was no longer finite at step {step}; {last}. Lower the learning rates, "
+            "bound the discriminator (trick=[gradient_penalty]) or take precision=fp32"
+        )
+        status.update(self.folder, state="diverged", reason=message, step=step)
+        self._draw_curves()
+        raise Diverged(message)
+
+    def sample(self, step: int) -> None:
+        from gantool.runs import pictures
+
+        path = self.folder.grid(step)
+        columns = round(math.sqrt(len(self.parts.grid_latents)))
+        pictures.picture(self.parts.grid(), path, columns=columns, reference=self.parts.reference)
+        for logger in self.loggers.values():
+            logger.picture(step, path)
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        return self.parts.evaluate()
+
+    def row(self, means: dict[str, float]) -> bool:
+        from gantool.runs import status
+
+        steps, seconds = self.clock.step - self.row_at[0], self.clock.seconds - self.row_at[1]
+        row = {"step": self.clock.step, "images": self.clock.step * self.parts.images_per_step, **means}
+        row["seconds"] = self.clock.seconds
+        row["images_per_second"] = steps * self.parts.images_per_step / seconds if seconds > 0 else None
+        self.row_at = (self.clock.step, self.clock.seconds)
+        self.rows.append(row)
+        for logger in self.loggers.values():
+            logger.row(row)
+        self.last = row
+        better = self._is_best(row)
+        status.update(
+            self.folder, step=row["step"], images=row["images"], seconds=row["seconds"], last=row, best=self.best
+        )
+        return better
+
+    def checkpoint(self) -> None:
+        from gantool.runs import checkpoint
+
+        bad = self.parts.first_bad_weight()
+        if bad is not None:
+            self.diverged(self.clock.step, bad)
+        state = self.parts.state_dict() | {"format": checkpoint.FORMAT, "best": self.best}
+        checkpoint.save(self.folder.checkpoint(self.clock.step), state)
+        checkpoint.keep(self.folder, self.cfg.keep_last, self.best and self.best["step"])
+
+    # ---------------------------------------------------------------- beginning and end
+
+    def _restore(self) -> bool:
+        """State of the newest good checkpoint in the folder, if there is one."""
+        from gantool.runs import checkpoint
+        from gantool.runs.rows import Rows
+
+        self.rows = Rows(self.folder.rows)
+        resumed = bool(checkpoint.steps(self.folder))
+        if resumed:
+            state = checkpoint.load(checkpoint.choose(self.folder, "last"))
+            self.parts.load_state_dict(state)
+            self.best = state["best"]
+            self.rows.truncate(self.clock.step)
+            self._drop_later_files()
+        self.row_at = (self.clock.step, self.clock.seconds)  # where the speed of the next row counts from
+        return resumed
+
+    def _drop_later_files(self) -> None:
+        """Grids of steps that will be trained again."""
+        for path in self.folder.samples.glob("step_*.png"):
+            if int(path.stem.removeprefix("step_")) > self.clock.step:
+                path.unlink()
+
+    def _open(self, resumed: bool) -> None:
+        from datetime import UTC, datetime
+
+        from gantool.runs import status
+        from gantool.runs.folder import write_atomically
+
+        started = status.read(self.folder).get("started") or datetime.now(UTC).isoformat(timespec="seconds")
+        write_atomically(self.folder.config, lambda file: file.write(OmegaConf.to_yaml(self.cfg, resolve=True).encode()))
+        overrides = OmegaConf.to_yaml(OmegaConf.create(self.overrides))
+        write_atomically(self.folder.overrides, lambda file: file.write(overrides.encode()))
+        status.update(
+            self.folder, state="running", command="train", started=started, reason=None, error=None, ended=None,
+            step=self.clock.step, choices=self.choices, overrides=self.overrides, dataset=self.choices.get("dataset"),
+            architecture=self.choices.get("architecture"), objective=self.choices.get("objective"),
+            tricks=list(self.config.get("trick") or {}), seed=self.cfg.seed, batch_size=self.cfg.batch_size,
+            **self.parts.facts(), **status.environment(),
+        )  # fmt: skip
+        self.loggers = {
+            name: self.parts.builder.make(f"logger.{name}", node, folder=self.folder.events, step=self.clock.step)
+            for name, node in (self.config.get("logger") or {}).items()
+        }
+        verb = f"resuming at step {self.clock.step}" if resumed else "training"
+        log.info("%s in %s on %s, %s", verb, self.folder.root, self.parts.device, self.parts.precision)
+
+    def _close(self) -> None:
+        from gantool.runs import pictures, status
+
+        self._draw_curves()
+        pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)
+        for logger in self.loggers.values():
+            logger.close()
+        status.update(self.folder, state="done", reason=self._reason(), ended=_now(), seconds=self.clock.seconds)
+        log.info("done at step %d after %.0f s", self.clock.step, self.clock.seconds)
+        log.info("samples    %s", self.folder.grid(self.clock.step))
+        log.info("animation  %s", self.folder.animation)
+        log.info("metrics    %s and %s", self.folder.rows, self.folder.curves)
+        log.info("checkpoint %s", self.folder.checkpoint(self.clock.step))
+
+    def _interrupted(self) -> None:
+        from gantool.runs import pictures, status
+
+        self.checkpoint()
+        name = signal.Signals(self.stop_signal).name
+        message = f"stopped by {name} at step {self.clock.step}, which is saved; go on with: gantool train resume={self.folder.root}"
+        status.update(
+            self.folder, state="interrupted", reason=message, step=self.clock.step, seconds=self.clock.seconds, ended=_now()
+        )
+        self._draw_curves()
+        pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)
+        for logger in self.loggers.values():
+            logger.close()
+        raise Interrupted(message, 128 + self.stop_signal)
+
+    def _reason(self) -> str:
+        plan, step = self.plan, self.clock.step
+        return f"budget of {plan.steps} steps spent" if step == plan.steps else f"budget of {plan.minutes} minutes spent"
+
+    def _draw_curves(self) -> None:
+        from gantool.runs import pictures
+
+        rows = self.rows.read(self.folder.rows)
+        if rows:
+            pictures.curves(rows, self.folder.curves)
+
+    def _is_best(self, row: dict[str, Any]) -> bool:
+        """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
+        name, mode = self.cfg.best.metric, self.cfg.best.mode
+        if name is None or (name not in row and not self.plan.spent(self.clock)):
+            return False  # metrics come with some of the rows only
+        if name not in row:
+            raise RunError(f"best.metric={name} is no column of metrics.jsonl; choose one of {', '.join(row)}")
+        value = row[name]
+        if value is None or not math.isfinite(value):
+            return False
+        better = self.best is None or (value < self.best["value"] if mode == "min" else value > self.best["value"])
+        if better:
+            self.best = {"step": self.clock.step, "metric": name, "value": value}
+        return better
+
+    def _value(self) -> float | None:
+        """What a sweeper optimises: the best value of best.metric."""
+        return float(self.best["value"]) if self.best else None
+
+    def _progress(self) -> Any:
+        from gantool.commands.console import Progress
+
+        return Progress(
+            total_steps=self.plan.steps, minutes=self.plan.minutes, start_step=self.clock.step,
+            batch_images=self.parts.images_per_step,
+        )  # fmt: skip
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first Ctrl-C or SIGTERM lets the step finish; a second one is taken at its word."""
+
+        def ask(number: int, frame: object) -> None:
+            if self.stop_signal:
+                raise KeyboardInterrupt
+            self.stop_signal = number
+
+        previous: dict[int, Callable[..., Any] | int | None] = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                previous[number] = signal.signal(number, ask)
+        except ValueError:  # not the main thread: some launchers; they have their own way to stop
+            pass
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="seconds")

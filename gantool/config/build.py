@@ -1,0 +1,137 @@
+"""Configuration -> objects: the only place that turns a name into a class, and it asks who wrote it first."""
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from gantool.config import signature
+from gantool.engine.source import DeviceSource
+from gantool.errors import UsageError
+from gantool.game.game import Game
+from gantool.game.hooks import Objective, Trick
+from gantool.game.networks import Discriminator, Generator
+from gantool.game.schedules import Schedule
+from gantool.game.types import Images, Shape
+from gantool.game.updates import Player
+
+OURS = ("gantool", "torch.optim")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds components of classes under gantool, torch.optim and the packages that the user trusts."""
+
+    trust: tuple[str, ...] = ()  # from the command line only, never from a saved config
+    budget_steps: int | None = None  # length of the run, for schedules
+
+    def make(self, key: str, node: Mapping[str, Any], kind: type[T] | None = None, **facts: Any) -> T:
+        """The component at `node`: `_target_` with its keys as keyword arguments, and facts known only now."""
+        maker = self.resolve(key, str(node.get("_target_", "")), kind)
+        options = {name: self._value(f"{key}.{name}", value) for name, value in node.items() if name != "_target_"}
+        _check_options(key, maker, options, facts)
+        try:
+            return maker(**facts, **options)  # type: ignore[return-value]
+        except (ValueError, AssertionError) as error:
+            raise UsageError(f"{key}: {error}") from error
+
+    def resolve(self, key: str, target: str, kind: type | None = None) -> type:
+        """A dotted path -> a class whose path and true home are both allowed. Nothing is imported before that is known."""
+        self._refuse_strangers(key, target, target)
+        module, _, name = target.rpartition(".")
+        try:
+            maker = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise UsageError(f"{key}._target_: there is no class {target!r} ({error})") from error
+        if not inspect.isclass(maker):
+            raise UsageError(f"{key}._target_: {target!r} is no class")
+        self._refuse_strangers(key, f"{maker.__module__}.", target)
+        if kind is not None and not issubclass(maker, kind):
+            raise UsageError(f"{key}._target_: {target!r} is no {kind.__name__}")
+        return maker
+
+    def _refuse_strangers(self, key: str, path: str, target: str) -> None:
+        if not target:
+            raise UsageError(f"{key} has settings but is not selected: select it, or drop it with '~{key}'")
+        if not any(path.startswith(f"{prefix}.") for prefix in (*OURS, *self.trust)):
+            package = target.partition(".")[0]
+            raise UsageError(
+                f"{key}._target_: {target!r} is outside gantool. If you wrote or trust it, say so: 'trust=[{package}]'"
+            )
+
+    def _value(self, key: str, value: Any) -> Any:
+        if isinstance(value, Mapping) and "_target_" in value:
+            maker = self.resolve(key, str(value["_target_"]))
+            facts = {"budget_steps": self.budget_steps} if issubclass(maker, Schedule) else {}
+            return self.make(key, value, **facts)
+        return value
+
+    def players(self, game: Game, node: Mapping[str, Any]) -> tuple[Player, Player]:
+        """D, and G with whatever parameters the objective has."""
+        generator = [*game.nets["generator"].parameters(), *game.objective.parameters()]
+        return (
+            self._player("optimizer.discriminator", node["discriminator"], list(game.nets["discriminator"].parameters())),
+            self._player("optimizer.generator", node["generator"], generator),
+        )
+
+    def _player(self, key: str, node: Mapping[str, Any], parameters: Sequence[nn.Parameter]) -> Player:
+        maker = self.resolve(key, str(node.get("_target_", "")), torch.optim.Optimizer)
+        options = {name: value for name, value in node.items() if name not in ("_target_", "schedule")}
+        _check_options(key, maker, options, {"params": parameters})
+        options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        schedule = self._value(f"{key}.schedule", node["schedule"]) if node.get("schedule") else None
+        try:
+            return Player(parameters, partial(maker, **options), schedule.to(parameters[0].device) if schedule else None)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{key}: {error}") from error
+
+    def game(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int, source: nn.Module) -> Game:
+        """Networks, objective and tricks around a source; checks that they fit each other."""
+        architecture = cfg["architecture"]
+        if architecture["class_conditional"] and not num_classes:
+            raise UsageError("architecture.class_conditional=true needs a dataset with classes, and this one has none")
+        objective = self.make("objective", cfg["objective"], Objective)
+        tricks = {name: self.make(f"trick.{name}", node, Trick) for name, node in (cfg.get("trick") or {}).items()}
+        _check_game(cfg["objective"], objective, tricks)
+        classes = num_classes if architecture["class_conditional"] else 0
+        latent_dim = architecture["latent_dim"] + objective.codes
+        facts: dict[str, Any] = {"shape": shape, "num_classes": classes}
+        generator = self.make("architecture.generator", architecture["generator"], Generator, latent_dim=latent_dim, **facts)
+        discriminator = self.make(
+            "architecture.discriminator", architecture["discriminator"], Discriminator, logits=objective.logits, **facts
+        )
+        return Game(generator, discriminator, objective, tricks, source)
+
+    def source(self, cfg: Mapping[str, Any], images: Images, flip: bool) -> DeviceSource:
+        prior = self.make("prior", cfg["prior"])
+        return DeviceSource(images, prior, cfg["architecture"]["latent_dim"], cfg["batch_size"], cfg["seed"], flip)
+
+
+def _check_options(key: str, maker: type, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Unknown keys of classes that have no readable signature in gantool (torch.optim, the user's own)."""
+    known = inspect.signature(maker).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for name in options:
+        if name not in known:
+            raise signature.unknown_key(f"{key}.{name}", [other for other in known if other not in facts])
+
+
+def _check_game(node: Mapping[str, Any], objective: Objective, tricks: Mapping[str, Trick]) -> None:
+    name = str(node["_target_"]).split(".")[-2]
+    if objective.needs_lipschitz and not any(trick.lipschitz for trick in tricks.values()):
+        raise UsageError(
+            f"objective={name} needs a critic of bounded slope: add trick=[gradient_penalty], [weight_clipping] or "
+            "[spectral_norm], or take objective=wgan_gp or wgan, which bring theirs along"
+        )
+    for key, trick in tricks.items():
+        if trick.needs_targets and not objective.has_targets:
+            raise UsageError(f"trick.{key} changes D's target labels, and objective={name} has none: drop it from trick=[...]")
+
+

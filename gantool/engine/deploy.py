@@ -1,0 +1,69 @@
+"""The generator as its users get it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from gantool.game.game import Game
+from gantool.game.types import Prior
+
+
+class Deployed:
+    """Draws from a trained game in eval mode and float32, and leaves no trace in its training state."""
+
+    def __init__(
+        self,
+        game: Game,
+        prior: Prior,
+        latent_dim: int,
+        class_counts: list[int],  # how often each class is in the data; [] = not conditional
+        raw: bool = False,  # the weights that train, not those that a trick would deploy
+        batch_size: int = 256,
+    ):
+        self.game, self.prior, self.latent_dim, self.batch_size = game, prior, latent_dim, batch_size
+        self.class_counts = torch.tensor(class_counts, dtype=torch.float32)
+        self.generator = game.nets["generator"] if raw else game.deployed
+        self.device = next(self.generator.parameters()).device
+
+    def latents(self, n: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
+        """(n, Z) on the CPU, so that a seed gives the same on every device."""
+        args = (n, self.latent_dim) if truncation is None else (n, self.latent_dim, truncation)
+        draw = self.prior if truncation is None else self.prior.truncated
+        with self._aside():
+            return self.game.objective.latent(draw(*args, generator=generator))
+
+    def labels(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n,) with the frequencies of the data; -1 where nothing is conditional."""
+        if not len(self.class_counts):
+            return torch.full((n,), -1)
+        return torch.multinomial(self.class_counts, n, replacement=True, generator=generator)
+
+    def images(self, latent: Tensor, label: Tensor) -> Tensor:
+        """(N, Z), (N,) -> (N, *data shape) on the CPU."""
+        with self._aside():
+            batches = zip(latent.split(self.batch_size), label.split(self.batch_size), strict=True)
+            return torch.cat([self.generator(z.to(self.device), c.to(self.device)).float().cpu() for z, c in batches])
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """n fair samples."""
+        return self.images(self.latents(n, generator), self.labels(n, generator))
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        devices = [self.device] if self.device.type == "cuda" else []
+        with evaluating(self.generator), torch.no_grad(), torch.random.fork_rng(devices=devices):
+            yield
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """eval mode for a while; every submodule gets its own mode back."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

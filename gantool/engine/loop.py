@@ -1,0 +1,112 @@
+"""Ticks: many steps on the device, then one look at what they did."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gantool.engine.meters import Meters
+
+
+@dataclass
+class Plan:
+    """When what happens, in steps; None = never (for a budget: unlimited)."""
+
+    steps: int | None
+    minutes: float | None
+    tick_every: int
+    sample_every: int
+    checkpoint_every: int
+    evaluate_every: int | None
+
+    def next(self, step: int) -> int:
+        """The next step at which anything happens."""
+        intervals = (self.tick_every, self.sample_every, self.checkpoint_every, self.evaluate_every)
+        nearest = min(step - step % interval + interval for interval in intervals if interval)
+        return nearest if self.steps is None else min(nearest, self.steps)
+
+    def spent(self, clock: "Clock") -> bool:
+        out_of_steps = self.steps is not None and clock.step >= self.steps
+        return out_of_steps or (self.minutes is not None and clock.seconds >= 60 * self.minutes)
+
+
+@dataclass
+class Clock:
+    """How far a run has come, over all resumptions."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+class Observer(Protocol):
+    """What a command does with the events of a run."""
+
+    def stepped(self, step: int) -> None:
+        """After each step was handed to the device; must be cheap and must not wait for it."""
+        ...
+
+    def diverged(self, step: int, name: str) -> None:
+        """A statistic was not finite; raises."""
+        ...
+
+    def sample(self, step: int) -> None: ...
+
+    def evaluate(self, step: int) -> dict[str, float]: ...
+
+    def row(self, means: dict[str, float]) -> bool:
+        """Means of a tick and whatever was measured; is it worth a checkpoint?"""
+        ...
+
+    def checkpoint(self) -> None: ...
+
+
+def train(
+    step: Callable[[], None],
+    prepare: Callable[[int], None],  # steps -> writes the order of the data ahead
+    meters: Meters,
+    plan: Plan,
+    clock: Clock,
+    observer: Observer,
+    stop: Callable[[], bool],  # was the run asked to stop?
+) -> bool:
+    """Runs until the budget is spent (True) or somebody stops it (False: state is of a whole step, and not yet saved)."""
+    began = time.monotonic() - clock.seconds
+    if clock.step == 0:
+        observer.sample(0)
+    while not plan.spent(clock):
+        target = plan.next(clock.step)
+        prepare(target - clock.step)
+        while clock.step < target and not stop():
+            step()
+            clock.step += 1
+            observer.stepped(clock.step)
+        clock.seconds = time.monotonic() - began
+        last, worth_keeping = plan.spent(clock), False
+        if clock.step < target and not last:
+            return False
+        if last or _due(clock.step, plan.tick_every) or _due(clock.step, plan.evaluate_every):
+            means = _read(meters, observer)
+            clock.seconds = time.monotonic() - began
+            measured = observer.evaluate(clock.step) if last or _due(clock.step, plan.evaluate_every) else {}
+            worth_keeping = observer.row(means | measured)
+        if last or _due(clock.step, plan.sample_every):
+            observer.sample(clock.step)
+        if last or worth_keeping or _due(clock.step, plan.checkpoint_every):
+            observer.checkpoint()
+        clock.seconds = time.monotonic() - began
+        if stop() and not last:
+            return False
+    return True
+
+
+def _read(meters: Meters, observer: Observer) -> dict[str, float]:
+    """Means of the tick. The only place that waits for the device."""
+    means, bad = meters.read()
+    if bad:
+        name = min(bad, key=lambda key: bad[key])
+        observer.diverged(bad[name], name)
+    return means
+
+
+def _due(step: int, every: int | None) -> bool:
+    return bool(every) and step % every == 0  # type: ignore[operator]

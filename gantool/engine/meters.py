@@ -1,0 +1,51 @@
+"""Means of a step's statistics, kept on the device and read once a tick."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantool.game.types import Stats
+
+
+class Meters:
+    """Sums, and the first step at which each statistic was not finite."""
+
+    def __init__(self, device: torch.device):
+        self.names: list[str] = []
+        self.count = torch.zeros((), dtype=torch.int64, device=device)  # steps summed
+        self.steps = torch.zeros((), dtype=torch.int64, device=device)  # steps since the run began
+        self.total = torch.zeros(0, device=device)  # (names,)
+        self.first_bad = torch.zeros(0, dtype=torch.int64, device=device)  # (names,) 0 = never
+
+    def add(self, stats: Stats) -> None:
+        """Within a step: no host."""
+        values = torch.stack(list(stats.values()))
+        if not self.names:
+            self.names = list(stats)
+            self.total = torch.zeros_like(values)
+            self.first_bad = torch.zeros_like(values, dtype=torch.int64)
+        self.steps += 1
+        self.count += 1
+        self.total += values
+        bad = ~torch.isfinite(values) & (self.first_bad == 0)
+        self.first_bad.copy_(torch.where(bad, self.steps, self.first_bad))
+
+    def read(self) -> tuple[dict[str, float], dict[str, int]]:
+        """(means since the last call, first step at which each bad one was not finite). Waits for the device."""
+        means = (self.total / self.count.clamp(min=1)).tolist()
+        bad = {name: step for name, step in zip(self.names, self.first_bad.tolist(), strict=True) if step}
+        self.total.zero_()
+        self.count.zero_()
+        return dict(zip(self.names, means, strict=True)), bad
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"names": self.names, "count": self.count, "steps": self.steps, "total": self.total}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        device = self.count.device
+        self.names = list(state["names"])
+        self.total = state["total"].to(device).clone()
+        self.first_bad = torch.zeros_like(self.total, dtype=torch.int64)
+        self.count.copy_(state["count"])
+        self.steps.copy_(state["steps"])

@@ -1,0 +1,53 @@
+"""On what, and in what numbers, a run computes."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+import torch
+
+from gantool.errors import UsageError
+from gantool.game.types import Shape
+
+
+def choose_device(name: str) -> torch.device:
+    """auto, cpu, cuda, cuda:N or mps; auto = the first there is of cuda, mps, cpu."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device={name}: this torch sees no CUDA device; take device=cpu or look at gantool doctor")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device={name}: there are only {torch.cuda.device_count()} CUDA devices, counted from cuda:0")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device=mps: this torch sees no Apple GPU; take device=cpu")
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Does the hardware multiply in bfloat16, so that it is faster than float32?"""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return any(getattr(torch.cpu, test, bool)() for test in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return False
+
+
+def choose_precision(name: str, device: torch.device, shape: Shape) -> str:
+    """fp32 or bf16. auto = bf16 for images where the hardware has it; points need the digits of float32."""
+    if name == "auto":
+        return "bf16" if len(shape) == 3 and has_bf16(device) else "fp32"
+    return name
+
+
+def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager]:
+    """What the networks' forward passes run under. No weight cache: it would outlive a captured step."""
+    if precision == "fp32":
+        return nullcontext
+    return partial(torch.autocast, device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+def set_deterministic(device: torch.device) -> None:
+    """Only kernels whose sums have one order; a GPU run then repeats bit for bit."""
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "mps")
+    torch.backends.cudnn.benchmark = False

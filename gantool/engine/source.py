@@ -1,0 +1,79 @@
+"""A dataset that lives on the device, and the prior: batches without the host."""
+
+import torch
+from torch import Tensor, nn
+
+from gantool.errors import UsageError
+from gantool.game.images import to_float
+from gantool.game.types import Images, Prior
+
+
+class DeviceSource(nn.Module):
+    """Draws without replacement, epoch after epoch, from an order that the host writes ahead once a tick.
+
+    The order of epoch e is a function of the seed and e alone, so the number of examples drawn is all there is to save.
+    """
+
+    drawn: Tensor
+    pixels: Tensor
+    labels: Tensor
+    order: Tensor
+    base: Tensor
+    offsets: Tensor
+
+    def __init__(self, images: Images, prior: Prior, latent_dim: int, batch_size: int, seed: int = 0, flip: bool = False):
+        super().__init__()
+        size = len(images.pixels)
+        if batch_size > size:
+            raise UsageError(f"batch_size={batch_size} is larger than the dataset, which has {size} examples: give a smaller one")
+        self.batch_size, self.num_classes, self.latent_dim = batch_size, images.num_classes, latent_dim
+        self.prior, self.seed, self.flip = prior, seed, flip and images.pixels.dim() == 4
+        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))  # examples drawn since the run began
+        for name, value in (
+            ("pixels", images.pixels),
+            ("labels", images.labels),
+            ("offsets", torch.arange(batch_size)),
+            ("order", torch.zeros(batch_size, dtype=torch.int64)),  # indices of the examples to come
+            ("base", torch.zeros((), dtype=torch.int64)),  # value of `drawn` at order[0]
+        ):
+            self.register_buffer(name, value, persistent=False)
+        self._epoch: tuple[int, Tensor] | None = None
+
+    def reserve(self, batches: int) -> None:
+        """Room for the batches that are drawn between two calls of `prepare`; before any step is captured."""
+        self.order = torch.zeros(batches * self.batch_size, dtype=torch.int64, device=self.drawn.device)
+
+    def prepare(self, batches: int) -> None:
+        """Writes the order of the coming batches. Host work: once a tick, never within a step."""
+        start = int(self.drawn.item())
+        wanted = batches * self.batch_size
+        parts, position = [], start
+        while position < start + wanted:
+            epoch, offset = divmod(position, len(self.pixels))
+            parts.append(self._permutation(epoch)[offset : offset + start + wanted - position])
+            position += len(parts[-1])
+        self.order[:wanted].copy_(torch.cat(parts), non_blocking=True)
+        self.base.fill_(start)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._epoch is None or self._epoch[0] != epoch:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self._epoch = (epoch, torch.randperm(len(self.pixels), generator=generator))
+        return self._epoch[1]
+
+    def reals(self) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) in [-1, 1] or points (N, P), and labels (N,)."""
+        index = self.order.index_select(0, self.drawn - self.base + self.offsets)
+        self.drawn += self.batch_size
+        image = to_float(self.pixels.index_select(0, index))
+        if self.flip:
+            mirrored = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
+            image = torch.where(mirrored, image.flip(3), image)
+        return image, self.labels.index_select(0, index)
+
+    def latents(self) -> tuple[Tensor, Tensor]:
+        """Latents (N, Z) and labels (N,) with the frequencies of the data; -1 where it has none."""
+        device = self.labels.device
+        latent = self.prior(self.batch_size, self.latent_dim, device)
+        pick = torch.randint(len(self.labels), (self.batch_size,), device=device)
+        return latent, self.labels.index_select(0, pick)

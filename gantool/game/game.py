@@ -1,0 +1,119 @@
+"""A GAN: two networks, one objective and any tricks, folded into a loss for each player. No optimiser, no I/O."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from gantool.game.hooks import Objective, Trick
+from gantool.game.types import Critic, Source, Stats, Turn, Verdict
+
+
+class Game(nn.Module):
+    """Knows what is played, not how anybody moves. Everything that a step changes is a parameter or buffer below it."""
+
+    source: Source
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        objective: Objective,
+        tricks: Mapping[str, Trick],
+        source: nn.Module,
+    ):
+        super().__init__()
+        self.nets = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
+        self.objective = objective
+        self.tricks = nn.ModuleDict(tricks)
+        self.source = source  # type: ignore[assignment]
+        self.autocast: Callable[[], AbstractContextManager] = nullcontext
+        self.hooks: dict[str, Trick] = {"objective": objective, **tricks}
+        self.needs_real = any(hook.needs_real for hook in self.hooks.values())
+        for hook in self.hooks.values():  # all surgery first: a copy made too early would miss some of it
+            hook.rewrite(self.nets, self.source)
+        for hook in self.hooks.values():
+            hook.ready(self.nets)
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The generator that is sampled and evaluated."""
+        generator = self.nets["generator"]
+        for hook in self.hooks.values():
+            generator = hook.deploy(generator)
+        return generator
+
+    def d_loss(self, critic: Critic | None = None, through_g: bool = False) -> tuple[Tensor, Stats]:
+        """D's loss on fresh batches. `through_g` keeps the graph of G, for update rules that look ahead."""
+        real, label = self.source.reals()
+        with torch.set_grad_enabled(through_g):
+            latent, fake, fake_label = self._fakes()
+        for hook in self.hooks.values():
+            fake = hook.replay(fake)
+        turn = self._turn(self._view(real), label, self._view(fake), fake_label, latent, critic)
+        judge = critic or self._judge
+        on_real, on_fake = judge(turn.real, label), judge(turn.fake, fake_label)
+        loss = self.objective.d_loss(turn, on_real, on_fake)
+        penalties = ((name, hook.d_penalty(turn, on_real, on_fake)) for name, hook in self.hooks.items())
+        total, stats = _total("d", loss, penalties)
+        return total, stats | self._verdicts(on_real, on_fake)
+
+    def g_loss(self, critic: Critic | None = None) -> tuple[Tensor, Stats]:
+        """G's loss on fresh latents (and, where a hook needs them, fresh reals)."""
+        latent, fake, fake_label = self._fakes()
+        real, label = fake.new_empty(0), fake_label[:0]
+        if self.needs_real:
+            real, label = self.source.reals()
+            real = self._view(real)
+        turn = self._turn(real, label, self._view(fake), fake_label, latent, critic)
+        on_fake = (critic or self._judge)(turn.fake, fake_label)
+        loss = self.objective.g_loss(turn, on_fake)
+        penalties = ((name, hook.g_penalty(turn, on_fake)) for name, hook in self.hooks.items())
+        return _total("g", loss, penalties)
+
+    def _fakes(self) -> tuple[Tensor, Tensor, Tensor]:
+        latent, label = self.source.latents()
+        latent = self.objective.latent(latent)
+        with self.autocast():
+            fake = self.nets["generator"](latent, label)
+        return latent, fake.float(), label
+
+    def _judge(self, image: Tensor, label: Tensor) -> Verdict:
+        with self.autocast():
+            verdict = self.nets["discriminator"](image, label)
+        return Verdict(verdict.logits.float(), verdict.features.float())
+
+    def _view(self, image: Tensor) -> Tensor:
+        for hook in self.hooks.values():
+            image = hook.view(image)
+        return image
+
+    def _turn(
+        self, real: Tensor, label: Tensor, fake: Tensor, fake_label: Tensor, latent: Tensor, critic: Critic | None
+    ) -> Turn:
+        ones = torch.ones(len(fake), device=fake.device)
+        real_target, fake_target = ones, torch.zeros_like(ones)
+        for hook in self.hooks.values():
+            real_target, fake_target = hook.targets(real_target, fake_target)
+        critic = critic or self.nets["discriminator"]
+        return Turn(real, fake, latent, label, fake_label, real_target, fake_target, critic)
+
+    def _verdicts(self, on_real: Verdict, on_fake: Verdict) -> Stats:
+        real, fake = on_real.logits.detach(), on_fake.logits.detach()
+        stats = {"d_real": real.mean(), "d_fake": fake.mean()}
+        threshold = self.objective.threshold
+        if threshold is not None and self.objective.logits == 1:
+            stats["d_accuracy_real"] = (real > threshold).float().mean()
+            stats["d_accuracy_fake"] = (fake < threshold).float().mean()
+        return stats
+
+
+def _total(player: str, loss: Tensor, penalties: Iterable[tuple[str, Tensor | None]]) -> tuple[Tensor, Stats]:
+    """Loss plus penalties, and each of them by name."""
+    stats = {f"{player}_loss": loss.detach()}
+    for name, penalty in penalties:
+        if penalty is not None:
+            loss = loss + penalty
+            stats[f"{player}_{name}"] = penalty.detach()
+    return loss, stats

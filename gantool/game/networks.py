@@ -1,0 +1,80 @@
+"""What every generator and discriminator has in common: shapes, and the class label as an input."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gantool.game.types import Shape, Verdict
+
+
+class OneHot(nn.Module):
+    """Labels (N,) -> (N, classes); -1 (no label) gives zeros. A table, since F.one_hot waits for the device."""
+
+    table: Tensor
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.register_buffer("table", torch.eye(num_classes + 1, num_classes), persistent=False)
+
+    def forward(self, label: Tensor) -> Tensor:
+        return self.table[label]
+
+
+class Generator(nn.Module):
+    """(N, Z) latents and (N,) labels -> (N, *shape). Subclasses define `body` from `self.inputs` numbers to the shape.
+
+    With classes, the label joins the latent as a one-hot vector (Mirza and Osindero 2014, section 3.2).
+    """
+
+    body: nn.Module
+
+    def __init__(self, shape: Shape, latent_dim: int, num_classes: int = 0):
+        super().__init__()
+        self.shape, self.latent_dim, self.num_classes = tuple(shape), latent_dim, num_classes
+        self.one_hot = OneHot(num_classes)
+        self.inputs = latent_dim + num_classes
+
+    def forward(self, latent: Tensor, label: Tensor) -> Tensor:
+        if self.num_classes:
+            latent = torch.cat([latent, self.one_hot(label)], dim=1)
+        return self.body(latent).view(-1, *self.shape)
+
+
+class Discriminator(nn.Module):
+    """(N, *shape) and (N,) labels -> Verdict. Subclasses define `trunk`, ending in (N, num_features), and `head`.
+
+    With classes, the label joins the input: a one-hot vector beside points, one-hot planes beside image channels.
+    """
+
+    trunk: nn.Module
+    head: nn.Module
+    num_features: int
+
+    def __init__(self, shape: Shape, num_classes: int = 0, logits: int = 1):
+        super().__init__()
+        self.shape, self.num_classes, self.logits = tuple(shape), num_classes, logits
+        self.one_hot = OneHot(num_classes)
+        self.input_shape = (shape[0] + num_classes, *shape[1:])
+        self.inputs = math.prod(self.input_shape)
+
+    def forward(self, image: Tensor, label: Tensor) -> Verdict:
+        if self.num_classes:
+            planes = self.one_hot(label).to(image.dtype)
+            planes = planes.view(*planes.shape, *(1 for _ in self.shape[1:])).expand(-1, -1, *self.shape[1:])
+            image = torch.cat([image, planes], dim=1)
+        features = self.trunk(image)
+        return Verdict(self.head(features), features)
+
+
+class ToImage(nn.Module):
+    """Numbers -> what the data looks like: images squashed into [-1, 1] by tanh or sigmoid, points left as they are."""
+
+    def __init__(self, shape: Shape, squash: str = "tanh"):
+        super().__init__()
+        self.squash = squash if len(shape) == 3 else "none"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.squash == "tanh":
+            return torch.tanh(x)
+        return 2 * torch.sigmoid(x) - 1 if self.squash == "sigmoid" else x

@@ -1,0 +1,134 @@
+"""Who moves, when, through which weights. An update is one step: a pure function of what is on the device."""
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gantool.game.game import Game
+from gantool.game.hooks import Clock
+from gantool.game.ranges import Count
+from gantool.game.schedules import Schedule
+from gantool.game.types import Stats
+
+
+class Player:
+    """Parameters and the optimiser that moves them."""
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        optimizer: Callable[..., torch.optim.Optimizer],  # parameters -> optimiser
+        schedule: Schedule | None = None,  # of the learning rate; None = constant
+    ):
+        self.parameters = list(parameters)
+        self.optimizer = optimizer(self.parameters, **_fast_options(optimizer, self.parameters))
+        self.schedule = schedule if schedule is not None and schedule.kind != "constant" else None
+        self.clock = Clock().to(self.parameters[0].device)
+
+    def grads(self, loss: Tensor) -> Sequence[Tensor]:
+        """Gradients for this player's parameters alone: nothing is computed for the other's."""
+        return torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+
+    def apply(self, grads: Sequence[Tensor]) -> None:
+        """One step of the optimiser, its displacement scaled by the schedule (every torch optimiser is linear in lr)."""
+        for parameter, grad in zip(self.parameters, grads, strict=True):
+            parameter.grad = grad
+        if self.schedule is None:
+            self.optimizer.step()
+        else:
+            with torch.no_grad():
+                before = [parameter.clone() for parameter in self.parameters]
+                self.optimizer.step()
+                moved = torch._foreach_sub(self.parameters, before)
+                torch._foreach_mul_(moved, self.schedule(self.clock.now))
+                torch._foreach_copy_(self.parameters, torch._foreach_add(before, moved))
+        self.clock.tick()
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "steps": self.clock.now}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.clock.now.copy_(state["steps"])
+
+
+def _fast_options(optimizer: Callable[..., Any], parameters: list[nn.Parameter]) -> dict[str, bool]:
+    """fused where there is such a kernel; capturable on CUDA, so that a CUDA graph may hold the step."""
+    known = inspect.signature(getattr(optimizer, "func", optimizer)).parameters
+    given = getattr(optimizer, "keywords", {})
+    device = parameters[0].device.type
+    options = {"fused": device in ("cpu", "cuda"), "capturable": device == "cuda"}
+    return {name: True for name, wanted in options.items() if wanted and name in known and name not in given}
+
+
+class Update(Protocol):
+    """The shelf of update rules."""
+
+    def real_batches(self, game: Game) -> int:
+        """How many batches of reals one step draws."""
+        ...
+
+    def __call__(self, game: Game, d: Player, g: Player) -> Stats: ...
+
+
+class Alternating:
+    """k steps of D, then m of G (Goodfellow et al. 2014, algorithm 1)."""
+
+    def __init__(self, discriminator_steps: Count = 1, generator_steps: Count = 1):
+        self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
+
+    def real_batches(self, game: Game) -> int:
+        return self.discriminator_steps + self.generator_steps * game.needs_real
+
+    def __call__(self, game: Game, d: Player, g: Player) -> Stats:
+        for _ in range(self.discriminator_steps):
+            d_loss, d_stats = game.d_loss()
+            move(game, d, d.grads(d_loss))
+            after_d(game)
+        for _ in range(self.generator_steps):
+            g_loss, g_stats = game.g_loss()
+            move(game, g, g.grads(g_loss))
+            after_g(game)
+        return d_stats | g_stats
+
+
+class Simultaneous:
+    """Both players step at once, from the same weights (Mescheder et al. 2017, section 2: simultaneous gradient ascent)."""
+
+    def real_batches(self, game: Game) -> int:
+        return 1 + game.needs_real
+
+    def __call__(self, game: Game, d: Player, g: Player) -> Stats:
+        d_loss, d_stats = game.d_loss()
+        d_grads = d.grads(d_loss)
+        g_loss, g_stats = game.g_loss()
+        g_grads = g.grads(g_loss)
+        move(game, d, d_grads)
+        move(game, g, g_grads)
+        after_d(game)
+        after_g(game)
+        return d_stats | g_stats
+
+
+def move(game: Game, player: Player, grads: Sequence[Tensor]) -> None:
+    """Let the hooks see the gradients, then step."""
+    for hook in game.hooks.values():
+        grads = hook.gradients(grads)
+    player.apply(grads)
+
+
+@torch.no_grad()
+def after_d(game: Game) -> None:
+    for hook in game.hooks.values():
+        hook.after_d(game.nets)
+
+
+@torch.no_grad()
+def after_g(game: Game) -> None:
+    for hook in game.hooks.values():
+        hook.after_g(game.nets)

@@ -1,0 +1,26 @@
+"""Least squares instead of cross-entropy."""
+
+from torch import Tensor
+
+from gantool.game.hooks import Objective
+from gantool.game.types import Turn, Verdict
+
+
+class LeastSquares(Objective):
+    """D is regressed to b on reals and a on fakes, G moves D's output to c (Mao et al. 2016, equation 2)."""
+
+    has_targets = True
+
+    def __init__(self, a: float = 0.0, b: float = 1.0, c: float = 1.0):
+        super().__init__()
+        self.a, self.b, self.c = a, b, c
+        self.threshold = (a + b) / 2
+
+    def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
+        wanted_real = self.a + (self.b - self.a) * turn.real_target
+        wanted_fake = self.a + (self.b - self.a) * turn.fake_target
+        on_reals = 0.5 * (on_real.logits[:, 0] - wanted_real).square().mean()
+        return on_reals + 0.5 * (on_fake.logits[:, 0] - wanted_fake).square().mean()
+
+    def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
+        return 0.5 * (on_fake.logits - self.c).square().mean()

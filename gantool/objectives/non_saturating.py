@@ -1,0 +1,20 @@
+"""The game that is really played."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from gantool.game.hooks import Objective
+from gantool.game.types import Turn, Verdict
+
+
+class NonSaturating(Objective):
+    """D as in minimax; G maximises log D(G(z)), which keeps a gradient where D is sure (Goodfellow et al. 2014, section 3)."""
+
+    has_targets = True
+
+    def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
+        on_reals = F.binary_cross_entropy_with_logits(on_real.logits[:, 0], turn.real_target)
+        return on_reals + F.binary_cross_entropy_with_logits(on_fake.logits[:, 0], turn.fake_target)
+
+    def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
+        return F.softplus(-on_fake.logits).mean()

@@ -1,0 +1,17 @@
+"""z from a standard normal."""
+
+import torch
+from torch import Tensor
+
+
+class Normal:
+    """Standard normal; truncation redraws |z| > t (Brock et al. 2019, section 3.1), here by the inverse CDF at once."""
+
+    def __call__(self, n: int, dim: int, device=None, generator=None) -> Tensor:
+        return torch.randn(n, dim, device=device, generator=generator)
+
+    def truncated(self, n: int, dim: int, truncation: float, device=None, generator=None) -> Tensor:
+        mass = torch.distributions.Normal(0.0, 1.0).cdf(torch.tensor(truncation, dtype=torch.float64)).item() - 0.5
+        uniform = torch.rand(n, dim, device=device, generator=generator, dtype=torch.float64)
+        z = torch.special.ndtri(0.5 + (2 * uniform - 1) * mass)
+        return z.clamp(-truncation, truncation).float()

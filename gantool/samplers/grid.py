@@ -1,0 +1,22 @@
+"""Samples side by side."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from gantool.game.ranges import Count
+from gantool.runs import pictures
+
+
+class Grid:
+    """One PNG: images in rows, or points as a scatter plot over the data."""
+
+    def __init__(self, columns: Count | None = None):
+        self.columns = columns
+
+    def __call__(self, samples: Tensor, reference: Tensor | None, out: Path) -> Path:
+        """(N, *data shape) on the CPU -> the file written; `out` without a suffix gets one."""
+        out = out if out.suffix.lower() == ".png" else out.with_name(out.name + ".png")
+        columns = self.columns or max(1, round(len(samples) ** 0.5))
+        pictures.picture(samples, out, columns=columns, reference=reference)
+        return out

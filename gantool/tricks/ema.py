@@ -1,0 +1,51 @@
+"""The generator that is deployed: an average over its recent past."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from gantool.game.hooks import Clock, Trick
+from gantool.game.ranges import NonNegative, Positive
+from gantool.game.types import Source
+
+
+class EMA(Trick):
+    """Exponential moving average of G's weights, sampled and evaluated in its place (Karras et al. 2018, section 4.1).
+
+    The half-life counts images, so it means the same for any batch size. While few have been seen it is at most
+    `ramp_up` times their number, so that the average forgets the untrained start (Karras et al. 2020b, StyleGAN2-ADA).
+    """
+
+    half_life: Positive
+
+    def __init__(self, half_life: Positive = 10_000, ramp_up: NonNegative = 0.05):
+        super().__init__()
+        self.half_life, self.ramp_up, self.clock = half_life, ramp_up, Clock()
+
+    def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
+        self.batch_size = source.batch_size
+
+    def ready(self, nets: nn.ModuleDict) -> None:
+        self.average = copy.deepcopy(nets["generator"]).requires_grad_(False)
+
+    def share(self) -> Tensor:
+        """How far the average moves towards the present weights in this step, in [0, 1]."""
+        seen = (self.clock.now * self.batch_size).float()
+        half_life = torch.full_like(seen, self.half_life)
+        if self.ramp_up:
+            half_life = torch.minimum(half_life, self.ramp_up * seen)
+        return 1 - torch.exp2(-self.batch_size / half_life.clamp(min=1e-8))
+
+    def after_g(self, nets: nn.ModuleDict) -> None:
+        self.clock.tick()
+        live, average = list(nets["generator"].parameters()), list(self.average.parameters())
+        moved = torch._foreach_sub(live, average)
+        torch._foreach_mul_(moved, self.share())
+        torch._foreach_add_(average, moved)
+        buffers = [(kept, now) for kept, now in zip(self.average.buffers(), nets["generator"].buffers(), strict=True)]
+        if buffers:
+            torch._foreach_copy_([kept for kept, _ in buffers], [now for _, now in buffers])
+
+    def deploy(self, generator: nn.Module) -> nn.Module:
+        return self.average

@@ -1,0 +1,48 @@
+"""Penalties on the slope of D at chosen points, each example by itself."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gantool.game.hooks import Trick
+from gantool.game.ranges import NonNegative
+from gantool.game.types import Turn, Verdict
+
+
+class GradientPenalty(Trick):
+    """With s(v) = |dD/dv|, the Euclidean norm over one example's dimensions, adds to D's loss
+
+    wgan_gp: weight   * E (s - 1)^2  at uniform interpolates of a real and a fake (Gulrajani et al. 2017, equation 3)
+    dragan:  weight   * E (s - 1)^2  at reals plus noise of half the batch's standard deviation (Kodali et al. 2017)
+    r1, r2:  weight/2 * E s^2        at reals, at fakes (Mescheder et al. 2018, equation 9)
+    """
+
+    lipschitz = True
+
+    def __init__(self, kind: Literal["wgan_gp", "dragan", "r1", "r2"] = "wgan_gp", weight: NonNegative = 10.0):
+        super().__init__()
+        self.kind, self.weight = kind, weight
+
+    def d_penalty(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
+        point, label = self._points(turn)
+        point = point.detach().requires_grad_(True)
+        logits = turn.critic(point, label).logits
+        (slope,) = torch.autograd.grad(logits.sum(), point, create_graph=True)
+        slope = slope.flatten(1)
+        if self.kind in ("r1", "r2"):
+            return 0.5 * self.weight * slope.square().sum(dim=1).mean()
+        return self.weight * (torch.linalg.vector_norm(slope, dim=1) - 1).square().mean()
+
+    def _points(self, turn: Turn) -> tuple[Tensor, Tensor]:
+        """Where the slope is taken: (N, *data shape), and the labels that go with it."""
+        if self.kind == "r2":
+            return turn.fake, turn.fake_label
+        if self.kind == "dragan":
+            noise = torch.rand_like(turn.real) * 0.5 * turn.real.std()
+            return turn.real + noise, turn.label
+        if self.kind == "r1":
+            return turn.real, turn.label
+        shape = (len(turn.real), *(1 for _ in turn.real.shape[1:]))
+        share = torch.rand(shape, device=turn.real.device)  # one factor an example
+        return share * turn.real.detach() + (1 - share) * turn.fake.detach(), turn.label

@@ -1,0 +1,22 @@
+"""The first Lipschitz constraint."""
+
+import torch
+from torch import nn
+
+from gantool.game.hooks import Trick
+from gantool.game.ranges import Positive
+
+
+class WeightClipping(Trick):
+    """D's weights are clamped to [-c, c] after each of its steps (Arjovsky et al. 2017, algorithm 1)."""
+
+    lipschitz = True
+
+    def __init__(self, c: Positive = 0.01):
+        super().__init__()
+        self.c = c
+
+    def after_d(self, nets: nn.ModuleDict) -> None:
+        weights = list(nets["discriminator"].parameters())
+        torch._foreach_clamp_min_(weights, -self.c)
+        torch._foreach_clamp_max_(weights, self.c)
