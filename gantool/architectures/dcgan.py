@@ -18,8 +18,8 @@ def stages(shape: Shape) -> tuple[int, int]:
     doublings = int(math.log2(size // 4)) if size >= 8 else 0
     if shape[1] != shape[2] or not doublings or size % 2**doublings:
         raise UsageError(
-            f"architecture=dcgan cannot build {shape[1]} x {shape[2]} pixels: give dataset.resolution=8, 16, 28, 32, 48, 64, "
-            "96, 128, 256, or another 4, 5, 6 or 7 times a power of two"
+            f"architecture=dcgan cannot build {shape[1]} x {shape[2]} pixels: take dataset.resolution=8, 16, 28, 32, "
+            "48, 64, 96, 128, 256, or another 4, 5, 6 or 7 times a power of two"
         )
     return size // 2**doublings, doublings
 
@@ -45,7 +45,10 @@ class Generator(networks.Generator):
             *_activated(widths[0], batch_norm),
         ]
         for inputs, outputs in zip(widths, widths[1:], strict=False):
-            layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=not batch_norm), *_activated(outputs, batch_norm)]
+            layers += [
+                nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=not batch_norm),
+                *_activated(outputs, batch_norm),
+            ]
         layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1), networks.ToImage(shape)]
         self.body = nn.Sequential(*layers)
         self.apply(initialise)

@@ -1,4 +1,4 @@
-"""The fully connected nets of 2014, as in the released MNIST configuration (github.com/goodfeli/adversarial, mnist.yaml)."""
+"""The fully connected nets of 2014, as in the released configuration (github.com/goodfeli/adversarial, mnist.yaml)."""
 
 import math
 
@@ -23,7 +23,7 @@ class Generator(networks.Generator):
 
 
 class Discriminator(networks.Discriminator):
-    """Two maxout layers with dropout on what enters each layer (Goodfellow et al. 2014; maxout: Goodfellow et al. 2013)."""
+    """Two maxout layers, dropout on what enters each layer (Goodfellow et al. 2014; maxout: Goodfellow et al. 2013)."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from gantool.engine.deploy import Deployed
 from gantool.engine.meters import Meters
 from gantool.errors import UsageError
 from gantool.game.images import fingerprint
-from gantool.game.types import Images
+from gantool.game.types import Dataset, Images, Metric
+from gantool.game.updates import Update
 
 DEFAULT_STEPS = 10_000
 
@@ -33,13 +35,15 @@ class Assembly:
         self.plan = make_plan(config, self.images_per_step)
         self.builder = Builder(tuple(config["trust"]), self.plan.steps)
         self.device = precision.choose_device(config["device"])
-        self.dataset = self.builder.make("dataset", config["dataset"])
+        self.dataset: Dataset = self.builder.make("dataset", config["dataset"])
         self.precision = precision.choose_precision(config["precision"], self.device, self.dataset.shape)
         if config["deterministic"]:
             precision.set_deterministic(self.device)
         torch.set_flush_denormal(True)
         torch.manual_seed(config["seed"])
-        self.metrics = {name: self.builder.make(f"metric.{name}", node) for name, node in (config.get("metric") or {}).items()}
+        self.metrics: dict[str, Metric] = {
+            name: self.builder.make(f"metric.{name}", node) for name, node in (config.get("metric") or {}).items()
+        }
         self._build(self.dataset.load("train"))
         self.clock = loop.Clock()
         self._fix_grid()
@@ -52,9 +56,9 @@ class Assembly:
         self.game.autocast = precision.autocast(self.precision, self.device)
         if self.device.type in ("cpu", "cuda") and len(images.shape) == 3:
             for part in (self.game.nets, self.game.tricks):
-                part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                part.to(memory_format=torch.channels_last)
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
-        self.update = self.builder.make("update", self.config["update"])
+        self.update: Update = self.builder.make("update", self.config["update"])
         self.batches_per_step = self.update.real_batches(self.game)
         source.reserve(self.plan.tick_every * self.batches_per_step)
         self.source = source
@@ -76,7 +80,13 @@ class Assembly:
     def train(self, observer: loop.Observer, stop: Callable[[], bool]) -> bool:
         step = Captured(self.step, self.device)
         return loop.train(
-            step, lambda n: self.source.prepare(n * self.batches_per_step), self.meters, self.plan, self.clock, observer, stop
+            step,
+            lambda n: self.source.prepare(n * self.batches_per_step),
+            self.meters,
+            self.plan,
+            self.clock,
+            observer,
+            stop,
         )
 
     def grid(self) -> Tensor:
@@ -91,7 +101,7 @@ class Assembly:
         measured: dict[str, float] = {}
         for metric in self.metrics.values():
             generator = torch.Generator().manual_seed(self.config["seed"])
-            measured |= metric(lambda n, generator=generator: self.deployed.draw(n, generator), self.dataset)
+            measured |= metric(partial(self.deployed.draw, generator=generator), self.dataset)
         return measured
 
     def first_bad_weight(self) -> str | None:
@@ -122,7 +132,9 @@ class Assembly:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["data"]["shape"] != self.spec["shape"]:
-            raise UsageError(f"this run was trained on data of shape {state['data']['shape']}, not {self.spec['shape']}")
+            raise UsageError(
+                f"this run was trained on data of shape {state['data']['shape']}, not {self.spec['shape']}"
+            )
         self.game.load_state_dict(state["game"])
         self.d.load_state_dict(state["players"]["discriminator"])
         self.g.load_state_dict(state["players"]["generator"])
@@ -136,13 +148,15 @@ class Assembly:
 
 def describe(images: Images, conditional: bool) -> dict[str, Any]:
     """All that sampling must know of the data: plain values and small tensors, for the checkpoint."""
-    counts = torch.bincount(images.labels, minlength=images.num_classes).tolist() if conditional and images.names else []
+    counts = (
+        torch.bincount(images.labels, minlength=images.num_classes).tolist() if conditional and images.names else []
+    )
     points = images.pixels[:2000].clone() if images.pixels.dim() == 2 else None
     return {"shape": list(images.shape), "names": list(images.names), "class_counts": counts, "points": points}
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The config of a run as plain data; a saved interpolation could read this machine's secrets, so there may be none."""
+    """The config of a run as plain data. An interpolation could read this machine's secrets, so there may be none."""
     try:
         text = path.read_text()
         config = OmegaConf.to_container(OmegaConf.create(text), resolve=False)

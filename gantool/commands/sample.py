@@ -60,7 +60,9 @@ def load(state: dict[str, Any], folder: RunFolder, builder: Any, device: Any, em
 
     config, spec = read_config(folder.config), state["data"]
     if ema and "ema" not in (config.get("trick") or {}):
-        raise UsageError("ema=true, but this run kept no average of its weights: leave ema out, or train with trick=[ema]")
+        raise UsageError(
+            "ema=true, but this run kept no average of its weights: leave ema out, or train with trick=[ema]"
+        )
     shape = (config["batch_size"], *spec["shape"])
     pixels = torch.zeros(shape, dtype=torch.uint8 if len(spec["shape"]) == 3 else torch.float32)
     blank = Images(pixels, torch.full(shape[:1], -1), tuple(spec["names"]))
@@ -78,7 +80,9 @@ def choose_labels(classes: Sequence[Any] | None, spec: dict[str, Any], n: int) -
     if classes is None:
         return None
     if not spec["class_counts"]:
-        raise UsageError("classes=... needs a run with architecture.class_conditional=true, and this one has no classes")
+        raise UsageError(
+            "classes=... needs a run with architecture.class_conditional=true, and this one has no classes"
+        )
     wanted = [_label(item, spec["names"]) for item in (classes if isinstance(classes, list) else [classes])]
     return [wanted[i % len(wanted)] for i in range(n)]
 

@@ -3,7 +3,7 @@
 import logging
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ def run(cfg: DictConfig) -> float | None:
 
     check_root(OmegaConf.to_container(cfg, resolve=True), Train)  # type: ignore[arg-type]
     hydra = HydraConfig.get()
-    choices = {group: choice for group, choice in hydra.runtime.choices.items() if "/" not in group and choice is not None}
+    choices = {
+        group: choice for group, choice in hydra.runtime.choices.items() if "/" not in group and choice is not None
+    }
     folder = RunFolder(Path(hydra.runtime.output_dir))
     return Training(cfg, folder, choices, list(hydra.overrides.task)).run()
 
@@ -43,13 +45,18 @@ class Training:
         self.clock, self.plan = self.parts.clock, self.parts.plan
         self.best: dict[str, Any] | None = None
         self.last: dict[str, Any] = {}
-        self.stop_signal = 0
+        self.stop_signal: int = 0
+        self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
 
     def run(self) -> float | None:
         resumed = self._restore()
         self._open(resumed)
         if resumed and self.plan.spent(self.clock):
-            log.info("already finished at step %d; give a larger budget to go on, e.g. steps=%d", self.clock.step, 2 * self.clock.step)
+            log.info(
+                "already finished at step %d; give a larger budget to go on, e.g. steps=%d",
+                self.clock.step,
+                2 * self.clock.step,
+            )
         with self._progress() as self.progress, self._signals():
             finished = self.parts.train(self, lambda: bool(self.stop_signal))
         if not finished:
@@ -57,7 +64,7 @@ class Training:
         self._close()
         return self._value()
 
-    # ---------------------------------------------------------------- what the loop tells (gantool.engine.loop.Observer)
+    # -------------------------------------------------------- what the loop tells (gantool.engine.loop.Observer)
 
     def stepped(self, step: int) -> None:
         self.progress.update(step, self.last)
@@ -66,7 +73,11 @@ class Training:
         from gantool.runs import checkpoint, status
 
         saved = checkpoint.steps(self.folder)
-        last = f"the last good checkpoint is {self.folder.checkpoint(saved[-1])}" if saved else "no checkpoint had been saved"
+        last = (
+            f"the last good checkpoint is {self.folder.checkpoint(saved[-1])}"
+            if saved
+            else "no checkpoint had been saved"
+        )
         message = (
             f"{name} was no longer finite at step {step}; {last}. Lower the learning rates, "
             "bound the discriminator (trick=[gradient_penalty]) or take precision=fp32"
@@ -113,7 +124,7 @@ class Training:
             self.diverged(self.clock.step, bad)
         state = self.parts.state_dict() | {"format": checkpoint.FORMAT, "best": self.best}
         checkpoint.save(self.folder.checkpoint(self.clock.step), state)
-        checkpoint.keep(self.folder, self.cfg.keep_last, self.best and self.best["step"])
+        checkpoint.keep(self.folder, self.cfg.keep_last, self.best["step"] if self.best else None)
 
     # ---------------------------------------------------------------- beginning and end
 
@@ -130,7 +141,7 @@ class Training:
             self.best = state["best"]
             self.rows.truncate(self.clock.step)
             self._drop_later_files()
-        self.row_at = (self.clock.step, self.clock.seconds)  # where the speed of the next row counts from
+        self.row_at = (self.clock.step, self.clock.seconds)
         return resumed
 
     def _drop_later_files(self) -> None:
@@ -146,7 +157,9 @@ class Training:
         from gantool.runs.folder import write_atomically
 
         started = status.read(self.folder).get("started") or datetime.now(UTC).isoformat(timespec="seconds")
-        write_atomically(self.folder.config, lambda file: file.write(OmegaConf.to_yaml(self.cfg, resolve=True).encode()))
+        write_atomically(
+            self.folder.config, lambda file: file.write(OmegaConf.to_yaml(self.cfg, resolve=True).encode())
+        )
         overrides = OmegaConf.to_yaml(OmegaConf.create(self.overrides))
         write_atomically(self.folder.overrides, lambda file: file.write(overrides.encode()))
         status.update(
@@ -182,9 +195,15 @@ class Training:
 
         self.checkpoint()
         name = signal.Signals(self.stop_signal).name
-        message = f"stopped by {name} at step {self.clock.step}, which is saved; go on with: gantool train resume={self.folder.root}"
+        message = f"stopped by {name} after step {self.clock.step}, which is saved; go on with: gantool train resume="
+        message += str(self.folder.root)
         status.update(
-            self.folder, state="interrupted", reason=message, step=self.clock.step, seconds=self.clock.seconds, ended=_now()
+            self.folder,
+            state="interrupted",
+            reason=message,
+            step=self.clock.step,
+            seconds=self.clock.seconds,
+            ended=_now(),
         )
         self._draw_curves()
         pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)
@@ -194,14 +213,16 @@ class Training:
 
     def _reason(self) -> str:
         plan, step = self.plan, self.clock.step
-        return f"budget of {plan.steps} steps spent" if step == plan.steps else f"budget of {plan.minutes} minutes spent"
+        return (
+            f"budget of {plan.steps} steps spent" if step == plan.steps else f"budget of {plan.minutes} minutes spent"
+        )
 
     def _draw_curves(self) -> None:
-        from gantool.runs import pictures
+        from gantool.runs import pictures, rows
 
-        rows = self.rows.read(self.folder.rows)
-        if rows:
-            pictures.curves(rows, self.folder.curves)
+        written = rows.read(self.folder.rows)
+        if written:
+            pictures.curves(written, self.folder.curves)
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
@@ -239,17 +260,17 @@ class Training:
                 raise KeyboardInterrupt
             self.stop_signal = number
 
-        previous: dict[int, Callable[..., Any] | int | None] = {}
+        previous: dict[signal.Signals, Any] = {}
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                previous[number] = signal.signal(number, ask)
+            for handled in (signal.SIGINT, signal.SIGTERM):
+                previous[handled] = signal.signal(handled, ask)
         except ValueError:  # not the main thread: some launchers; they have their own way to stop
             pass
         try:
             yield
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            for handled, handler in previous.items():
+                signal.signal(handled, handler)
 
 
 def _now() -> str:

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +21,6 @@ from gantool.game.types import Images, Shape
 from gantool.game.updates import Player
 
 OURS = ("gantool", "torch.optim")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,18 +30,18 @@ class Builder:
     trust: tuple[str, ...] = ()  # from the command line only, never from a saved config
     budget_steps: int | None = None  # length of the run, for schedules
 
-    def make(self, key: str, node: Mapping[str, Any], kind: type[T] | None = None, **facts: Any) -> T:
+    def make(self, key: str, node: Mapping[str, Any], kind: type | None = None, **facts: Any) -> Any:
         """The component at `node`: `_target_` with its keys as keyword arguments, and facts known only now."""
         maker = self.resolve(key, str(node.get("_target_", "")), kind)
         options = {name: self._value(f"{key}.{name}", value) for name, value in node.items() if name != "_target_"}
         _check_options(key, maker, options, facts)
         try:
-            return maker(**facts, **options)  # type: ignore[return-value]
+            return maker(**facts, **options)
         except (ValueError, AssertionError) as error:
             raise UsageError(f"{key}: {error}") from error
 
     def resolve(self, key: str, target: str, kind: type | None = None) -> type:
-        """A dotted path -> a class whose path and true home are both allowed. Nothing is imported before that is known."""
+        """A dotted path -> a class whose path and true home are both allowed; refuses before it imports."""
         self._refuse_strangers(key, target, target)
         module, _, name = target.rpartition(".")
         try:
@@ -68,15 +67,17 @@ class Builder:
     def _value(self, key: str, value: Any) -> Any:
         if isinstance(value, Mapping) and "_target_" in value:
             maker = self.resolve(key, str(value["_target_"]))
-            facts = {"budget_steps": self.budget_steps} if issubclass(maker, Schedule) else {}
-            return self.make(key, value, **facts)
+            facts: dict[str, Any] = {"budget_steps": self.budget_steps} if issubclass(maker, Schedule) else {}
+            return self.make(key, value, None, **facts)
         return value
 
     def players(self, game: Game, node: Mapping[str, Any]) -> tuple[Player, Player]:
         """D, and G with whatever parameters the objective has."""
         generator = [*game.nets["generator"].parameters(), *game.objective.parameters()]
         return (
-            self._player("optimizer.discriminator", node["discriminator"], list(game.nets["discriminator"].parameters())),
+            self._player(
+                "optimizer.discriminator", node["discriminator"], list(game.nets["discriminator"].parameters())
+            ),
             self._player("optimizer.generator", node["generator"], generator),
         )
 
@@ -87,7 +88,9 @@ class Builder:
         options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
         schedule = self._value(f"{key}.schedule", node["schedule"]) if node.get("schedule") else None
         try:
-            return Player(parameters, partial(maker, **options), schedule.to(parameters[0].device) if schedule else None)
+            return Player(
+                parameters, partial(maker, **options), schedule.to(parameters[0].device) if schedule else None
+            )
         except (ValueError, TypeError) as error:
             raise UsageError(f"{key}: {error}") from error
 
@@ -102,7 +105,9 @@ class Builder:
         classes = num_classes if architecture["class_conditional"] else 0
         latent_dim = architecture["latent_dim"] + objective.codes
         facts: dict[str, Any] = {"shape": shape, "num_classes": classes}
-        generator = self.make("architecture.generator", architecture["generator"], Generator, latent_dim=latent_dim, **facts)
+        generator = self.make(
+            "architecture.generator", architecture["generator"], Generator, latent_dim=latent_dim, **facts
+        )
         discriminator = self.make(
             "architecture.discriminator", architecture["discriminator"], Discriminator, logits=objective.logits, **facts
         )
@@ -132,6 +137,6 @@ def _check_game(node: Mapping[str, Any], objective: Objective, tricks: Mapping[s
         )
     for key, trick in tricks.items():
         if trick.needs_targets and not objective.has_targets:
-            raise UsageError(f"trick.{key} changes D's target labels, and objective={name} has none: drop it from trick=[...]")
-
-
+            raise UsageError(
+                f"trick.{key} changes D's target labels, and objective={name} has none: drop it from trick=[...]"
+            )

@@ -29,10 +29,12 @@ class Deployed:
 
     def latents(self, n: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
         """(n, Z) on the CPU, so that a seed gives the same on every device."""
-        args = (n, self.latent_dim) if truncation is None else (n, self.latent_dim, truncation)
-        draw = self.prior if truncation is None else self.prior.truncated
+        if truncation is None:
+            noise = self.prior(n, self.latent_dim, generator=generator)
+        else:
+            noise = self.prior.truncated(n, self.latent_dim, truncation, generator=generator)
         with self._aside():
-            return self.game.objective.latent(draw(*args, generator=generator))
+            return self.game.objective.latent(noise)
 
     def labels(self, n: int, generator: torch.Generator) -> Tensor:
         """(n,) with the frequencies of the data; -1 where nothing is conditional."""

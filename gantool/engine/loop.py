@@ -69,7 +69,7 @@ def train(
     observer: Observer,
     stop: Callable[[], bool],  # was the run asked to stop?
 ) -> bool:
-    """Runs until the budget is spent (True) or somebody stops it (False: state is of a whole step, and not yet saved)."""
+    """Runs until the budget is spent (True) or somebody stops it (False: after a whole step, not yet saved)."""
     began = time.monotonic() - clock.seconds
     if clock.step == 0:
         observer.sample(0)

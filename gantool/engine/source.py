@@ -21,11 +21,15 @@ class DeviceSource(nn.Module):
     base: Tensor
     offsets: Tensor
 
-    def __init__(self, images: Images, prior: Prior, latent_dim: int, batch_size: int, seed: int = 0, flip: bool = False):
+    def __init__(
+        self, images: Images, prior: Prior, latent_dim: int, batch_size: int, seed: int = 0, flip: bool = False
+    ):
         super().__init__()
         size = len(images.pixels)
         if batch_size > size:
-            raise UsageError(f"batch_size={batch_size} is larger than the dataset, which has {size} examples: give a smaller one")
+            raise UsageError(
+                f"batch_size={batch_size} is larger than the dataset, which has {size} examples: give a smaller one"
+            )
         self.batch_size, self.num_classes, self.latent_dim = batch_size, images.num_classes, latent_dim
         self.prior, self.seed, self.flip = prior, seed, flip and images.pixels.dim() == 4
         self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))  # examples drawn since the run began

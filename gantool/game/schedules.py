@@ -25,11 +25,15 @@ class Schedule(nn.Module):
         self.kind, self.begin, self.final = kind, begin, final
         self.end = budget_steps if end is None else end
         if kind != "constant" and self.end is None:
-            raise UsageError(f"a {kind} schedule needs to know its last step: give its `end`, or a budget in steps or images")
+            raise UsageError(
+                f"a {kind} schedule needs to know its last step: give its `end`, or a budget in steps or images"
+            )
         if kind != "constant" and self.end is not None and self.end <= begin:
             raise UsageError(f"a schedule must end after it begins: got begin={begin}, end={self.end}")
         if kind == "exponential" and final <= 0:
-            raise UsageError("an exponential schedule never reaches 0: give `final` a small positive factor such as 0.01")
+            raise UsageError(
+                "an exponential schedule never reaches 0: give `final` a small positive factor such as 0.01"
+            )
 
     def forward(self, now: Tensor) -> Tensor:
         """0-dim step counter -> 0-dim float32 factor."""

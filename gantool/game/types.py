@@ -7,9 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
+Device = torch.device | None
+Seeded = torch.Generator | None
 Stats = dict[str, Tensor]  # name -> 0-dim float tensor on the device
 
 
@@ -67,11 +70,11 @@ class Dataset(Protocol):
 class Prior(Protocol):
     """The shelf gantool/priors: the distribution of z."""
 
-    def __call__(self, n: int, dim: int, device: object = None, generator: object = None) -> Tensor:
+    def __call__(self, n: int, dim: int, device: Device = None, generator: Seeded = None) -> Tensor:
         """(n, dim) float32 on the device, from torch's own generator unless one is given."""
         ...
 
-    def truncated(self, n: int, dim: int, truncation: float, device: object = None, generator: object = None) -> Tensor:
+    def truncated(self, n: int, dim: int, truncation: float, device: Device = None, generator: Seeded = None) -> Tensor:
         """The same with the tails cut: fewer surprises, less variety (Brock et al. 2019, section 3.1)."""
         ...
 

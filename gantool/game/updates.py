@@ -23,7 +23,7 @@ class Player:
         optimizer: Callable[..., torch.optim.Optimizer],  # parameters -> optimiser
         schedule: Schedule | None = None,  # of the learning rate; None = constant
     ):
-        self.parameters = list(parameters)
+        self.parameters: list[Tensor] = list(parameters)
         self.optimizer = optimizer(self.parameters, **_fast_options(optimizer, self.parameters))
         self.schedule = schedule if schedule is not None and schedule.kind != "constant" else None
         self.clock = Clock().to(self.parameters[0].device)
@@ -33,7 +33,7 @@ class Player:
         return torch.autograd.grad(loss, self.parameters, materialize_grads=True)
 
     def apply(self, grads: Sequence[Tensor]) -> None:
-        """One step of the optimiser, its displacement scaled by the schedule (every torch optimiser is linear in lr)."""
+        """One step of the optimiser. A schedule scales its displacement: torch's optimisers are linear in lr."""
         for parameter, grad in zip(self.parameters, grads, strict=True):
             parameter.grad = grad
         if self.schedule is None:
@@ -57,7 +57,7 @@ class Player:
         self.clock.now.copy_(state["steps"])
 
 
-def _fast_options(optimizer: Callable[..., Any], parameters: list[nn.Parameter]) -> dict[str, bool]:
+def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> dict[str, bool]:
     """fused where there is such a kernel; capturable on CUDA, so that a CUDA graph may hold the step."""
     known = inspect.signature(getattr(optimizer, "func", optimizer)).parameters
     given = getattr(optimizer, "keywords", {})
@@ -98,7 +98,7 @@ class Alternating:
 
 
 class Simultaneous:
-    """Both players step at once, from the same weights (Mescheder et al. 2017, section 2: simultaneous gradient ascent)."""
+    """Both players step at once, from the same weights (simultaneous ascent; Mescheder et al. 2017, section 2)."""
 
     def real_batches(self, game: Game) -> int:
         return 1 + game.needs_real

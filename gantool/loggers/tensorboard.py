@@ -8,7 +8,9 @@ from typing import Any
 class TensorBoard:
     """Every column of metrics.jsonl as a scalar and every sample grid as an image, in RUN/tensorboard."""
 
-    def __init__(self, folder: Path, step: int):  # step: where the run goes on; later events of an earlier try are hidden
+    def __init__(
+        self, folder: Path, step: int
+    ):  # step: where the run goes on; later events of an earlier try are hidden
         self.folder, self.step = folder, step
         self._writer: Any = None
 

@@ -13,8 +13,8 @@ from gantool.game.types import Dataset
 class Modes:
     """For ring and grid (Metz et al. 2017, appendix; Srivastava et al. 2017, section 4.1).
 
-    A sample is of high quality within `within` standard deviations of the nearest mode, in Euclidean distance; a mode is
-    covered by at least `least` such samples. `modes_kl` is KL(share of samples by nearest mode || uniform) in nats,
+    A sample is of high quality within `within` standard deviations of the nearest mode, by Euclidean distance; a mode
+    is covered by at least `least` such samples. `modes_kl` is KL(share of samples by nearest mode || uniform) in nats,
     over the samples of high quality.
     """
 
@@ -24,7 +24,9 @@ class Modes:
     def __call__(self, fakes: Callable[[int], Tensor], dataset: Dataset) -> dict[str, float]:
         centers, std = getattr(dataset, "centers", None), getattr(dataset, "std", None)
         if centers is None or std is None:
-            raise UsageError("metric=[modes] counts the modes of dataset=ring and dataset=grid; drop it for this dataset")
+            raise UsageError(
+                "metric=[modes] counts the modes of dataset=ring and dataset=grid; drop it for this dataset"
+            )
         distance, nearest = torch.cdist(fakes(self.samples).double(), centers.double()).min(dim=1)
         good = nearest[distance <= self.within * std]
         counts = torch.bincount(good, minlength=len(centers))

@@ -8,7 +8,7 @@ from gantool.game.types import Turn, Verdict
 
 
 class NonSaturating(Objective):
-    """D as in minimax; G maximises log D(G(z)), which keeps a gradient where D is sure (Goodfellow et al. 2014, section 3)."""
+    """D as in minimax; G raises log D(G(z)), with a gradient where D is sure (Goodfellow et al. 2014, section 3)."""
 
     has_targets = True
 

@@ -13,7 +13,7 @@ from gantool.runs.folder import write_atomically
 
 
 class Dump:
-    """N PNG files in a folder, or one .npz with `images` as uint8 (N, H, W, C); points are float32 (N, P) in `points`."""
+    """N PNG files in a folder, or one .npz with `images`, uint8 (N, H, W, C), or `points`, float32 (N, P)."""
 
     def __init__(self, format: Literal["png", "npz"] = "png"):
         self.format = format

@@ -39,13 +39,13 @@ class EMA(Trick):
 
     def after_g(self, nets: nn.ModuleDict) -> None:
         self.clock.tick()
-        live, average = list(nets["generator"].parameters()), list(self.average.parameters())
+        live: list[Tensor] = list(nets["generator"].parameters())
+        average: list[Tensor] = list(self.average.parameters())
         moved = torch._foreach_sub(live, average)
         torch._foreach_mul_(moved, self.share())
-        torch._foreach_add_(average, moved)
-        buffers = [(kept, now) for kept, now in zip(self.average.buffers(), nets["generator"].buffers(), strict=True)]
-        if buffers:
-            torch._foreach_copy_([kept for kept, _ in buffers], [now for _, now in buffers])
+        torch._foreach_add_(average, list(moved))
+        for kept, now in zip(self.average.buffers(), nets["generator"].buffers(), strict=True):
+            kept.copy_(now)
 
     def deploy(self, generator: nn.Module) -> nn.Module:
         return self.average

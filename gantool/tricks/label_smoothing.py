@@ -11,7 +11,7 @@ from gantool.game.ranges import Share
 class LabelSmoothing(Trick):
     """Targets 1 and 0 become `real` and `fake` (Salimans et al. 2016, section 3.4; one-sided: `fake` stays 0).
 
-    With `fake` > 0 the optimal D gains a term in p_g that rewards G for what it does already (ibid.), hence the warning.
+    With `fake` > 0 the optimal D gains a term in p_g that rewards G for what it does already (ibid.): hence a warning.
     """
 
     needs_targets = True
@@ -20,9 +20,8 @@ class LabelSmoothing(Trick):
         super().__init__()
         self.real, self.fake = real, fake
         if fake > 0:
-            logging.getLogger(__name__).warning(
-                "trick.label_smoothing.fake=%s reinforces what the generator does already; one-sided smoothing has fake=0", fake
-            )
+            message = "trick.label_smoothing.fake=%s reinforces what the generator does already; one-sided: 0"
+            logging.getLogger(__name__).warning(message, fake)
 
     def targets(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         span = self.real - self.fake

@@ -13,7 +13,7 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class SpectralNorm(Trick):
-    """Each weight matrix is divided by its largest singular value, tracked by power iteration (Miyato et al. 2018, section 2.1)."""
+    """Weights divided by their largest singular value, tracked by power iteration (Miyato et al. 2018, section 2.1)."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The first Lipschitz constraint."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gantool.game.hooks import Trick
 from gantool.game.ranges import Positive
@@ -17,6 +17,6 @@ class WeightClipping(Trick):
         self.c = c
 
     def after_d(self, nets: nn.ModuleDict) -> None:
-        weights = list(nets["discriminator"].parameters())
+        weights: list[Tensor] = list(nets["discriminator"].parameters())
         torch._foreach_clamp_min_(weights, -self.c)
         torch._foreach_clamp_max_(weights, self.c)

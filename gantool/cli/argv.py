@@ -1,0 +1,69 @@
+"""The command line as Hydra can read it: repairs of what its parsers stumble over."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from gantool.errors import UsageError
+from gantool.runs.resume import literal
+
+TAKE_VALUE = {
+    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
+}  # fmt: skip
+MULTIRUN = ("-m", "--multirun")
+INFOS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+PATHS = ("run", "resume", "out", "dataset.path", "dataset.root")
+PLAIN = re.compile(r"[\w./%@-]*", re.ASCII)  # of a path, what Hydra's grammar takes without quotes
+GRAMMAR = re.compile(r"""['"\[{]|\$\{|\w+\(.*\)$""")  # a value that is written in that grammar already
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(flags, overrides). argparse reads `--cfg job seed=1` but not `seed=1 --cfg job steps=2`: flags go first."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = list(argv)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("-"):
+            overrides.append(token)
+        elif token in ("--info", "-i"):  # its value is optional, and must not be an override
+            flags.append(f"--info={rest.pop(0) if rest and rest[0] in INFOS else 'all'}")
+        elif token.startswith("--experimental-rerun"):
+            raise UsageError("--experimental-rerun runs code from a file and is not offered: use resume=RUN")
+        else:
+            flags.append(token)
+            if token in TAKE_VALUE and rest:
+                flags.append(rest.pop(0))
+    return flags, overrides
+
+
+def quoted_path(override: str) -> str:
+    """`run=my (first) run` -> `run='my (first) run'`; a sweep `run=a,b (2)` is quoted piece by piece."""
+    key, equals, value = override.partition("=")
+    if key.lstrip("+") not in PATHS or GRAMMAR.match(value):
+        return override
+    pieces = [value] if os.path.exists(os.path.expanduser(value)) else value.split(",")
+    return f"{key}{equals}{','.join(quoted(os.path.expanduser(piece)) for piece in pieces)}"
+
+
+def quoted(text: str) -> str:
+    """A string as Hydra's grammar wants it: as it is where that is possible."""
+    return text if PLAIN.fullmatch(text) else literal(text)
+
+
+def is_multirun(flags: Iterable[str]) -> bool:
+    return any(flag in MULTIRUN for flag in flags)
+
+
+def config_dirs(flags: Sequence[str]) -> list[str]:
+    """The folders of the user's own options."""
+    found = [flag.partition("=")[2] for flag in flags if flag.startswith(("--config-dir=", "-cd="))]
+    return found + [value for flag, value in zip(flags, flags[1:], strict=False) if flag in ("--config-dir", "-cd")]
+
+
+def pop_value(key: str, overrides: list[str]) -> str | None:
+    """Takes `key=value` out of the overrides; None where it does not stand there. The last one counts."""
+    found = [override for override in overrides if override.partition("=")[0].lstrip("+") == key]
+    for override in found:
+        overrides.remove(override)
+    return found[-1].partition("=")[2].strip("'\"") if found else None

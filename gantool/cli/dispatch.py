@@ -1,0 +1,106 @@
+"""`gantool COMMAND ...`: finds the command. Imports nothing heavy: `gantool --help` must answer at once."""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import gantool
+
+
+class Command(NamedTuple):
+    module: str
+    help: str
+    hydra: bool  # run(cfg) through Hydra, or run(argv)
+
+
+COMMANDS = {
+    "train": Command("gantool.commands.train", "train a GAN, resume a run, or sweep over settings", True),
+    "sample": Command("gantool.commands.sample", "render samples of a trained run", True),
+    "runs": Command("gantool.commands.runs", "list the runs below a folder: status, step, last metrics", False),
+    "list": Command("gantool.commands.list", "list what can be chosen in each group of settings", False),
+    "doctor": Command("gantool.commands.doctor", "check versions, devices, data folders and extras", False),
+}
+
+HELP = """\
+usage: gantool COMMAND [settings and flags]
+
+Train generative adversarial networks from the command line.
+
+{commands}
+
+examples
+  gantool train                                              real digits, no download
+  gantool train dataset=mnist objective=wgan_gp 'trick=[ema]'
+  gantool train -m objective=non_saturating,wgan_gp seed=1,2,3
+  gantool train resume=outputs/...                           go on where a run stopped
+  gantool sample                                             a picture of the newest run
+
+`gantool COMMAND --help` says more of a command, `gantool list` what there is to choose.
+Tab completion (bash, zsh): eval "$(gantool -sc install=bash)"; fish: gantool -sc install=fish | source
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script. Returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _main(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `gantool runs | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(argv: list[str]) -> int:
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(_help(), end="", file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    if "--version" in argv:
+        print(f"gantool {gantool.__version__}")
+        return 0
+    if argv[0] in ("--shell-completion", "-sc"):
+        from gantool.cli import completion
+
+        return completion.run(argv[1:])
+    name, rest = argv[0], argv[1:]
+    if name not in COMMANDS:
+        print(f"gantool: {_unknown(argv)}", file=sys.stderr)
+        return 2
+    if COMMANDS[name].hydra:
+        from gantool.cli import launch
+
+        return launch.run(name, rest)
+    return _plain(name, rest)
+
+
+def _plain(name: str, argv: list[str]) -> int:
+    """A command without Hydra."""
+    from gantool.cli.errors import explain, report_bug, show
+
+    try:
+        return importlib.import_module(COMMANDS[name].module).run(argv)
+    except SystemExit as end:  # argparse
+        return end.code if isinstance(end.code, int) else 2
+    except BrokenPipeError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        return show(name, explain(error) or report_bug(error), error)
+
+
+def _help() -> str:
+    return HELP.format(commands="\n".join(f"  {name:8}{command.help}" for name, command in COMMANDS.items()))
+
+
+def _unknown(argv: list[str]) -> str:
+    word = argv[0]
+    if word.startswith("-") or "=" in word:
+        return f"missing command; did you mean 'gantool train {' '.join(argv)}'?"
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(COMMANDS)}."
+    return f"no such command {word!r}. {hint}"

@@ -1,0 +1,195 @@
+"""Whatever goes wrong, as one sentence and an exit code: 2 for the user to mend, 1 for a failed run or a bug."""
+
+import errno
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gantool.config.signature import suggestion
+from gantool.errors import Interrupted, RunError, UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+_LIST_GROUPS = ("trick", "metric", "logger")
+_EXTRAS = {
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/ray": "ray",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/sweeper/optuna": "optuna",
+}
+
+
+class Report(NamedTuple):
+    """What to print behind `gantool <command>: `, and what to exit with."""
+
+    message: str
+    code: int
+
+
+class Asked(NamedTuple):
+    """What the user typed, as far as an explanation needs it."""
+
+    overrides: Sequence[str] = ()
+    folders: Sequence[Path] = ()  # of options: conf/ and every --config-dir
+
+
+def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
+    """None for a bug. `asked` is given while the configuration is composed: then every ValueError is about that."""
+    if isinstance(error, UsageError):
+        return Report(str(error), 2)
+    if isinstance(error, RunError):
+        return Report(str(error), 1)
+    if isinstance(error, KeyboardInterrupt):
+        return Report(str(error) or "interrupted", error.exit_code if isinstance(error, Interrupted) else 130)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return Report("out of memory: take a smaller batch_size or architecture", 1)
+    message = None
+    if "hydra" in sys.modules:
+        message = _configuration(error, Asked()) if asked is None else _composition(error, asked)
+    if message is None and isinstance(error, OSError):
+        return _system(error)
+    return message and Report(message, 2)
+
+
+def report_bug(error: BaseException, logged: Path | None = None) -> Report:
+    """One sentence for a bug. The traceback goes to a file, unless it is in the log `logged` already."""
+    if logged is None:
+        handle, name = tempfile.mkstemp(prefix="gantool-", suffix=".traceback.txt")
+        with open(handle, "w", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+        logged = Path(name)
+    said = (str(error).strip() or "no message").splitlines()[0]
+    return Report(
+        f"internal error: {type(error).__name__}: {said}\n"
+        f"  the traceback is in {logged}; please report it, with the command that you gave",
+        1,
+    )
+
+
+def show(command: str, report: Report, error: BaseException | None = None) -> int:
+    """Prints the report, under GANTOOL_DEBUG=1 with the traceback, and returns the exit code."""
+    if error is not None and os.environ.get("GANTOOL_DEBUG") == "1":
+        traceback.print_exception(error.__cause__ or error)
+    print(f"{' '.join(['gantool', command]).strip()}: {report.message}", file=sys.stderr)
+    return report.code
+
+
+def options(group: str, folders: Iterable[Path]) -> list[str]:
+    """Names of the YAML files of a group."""
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
+def _system(error: OSError) -> Report | None:
+    if error.errno in _FULL:
+        return Report(f"disk full: could not write {error.filename or 'a file'}", 1)
+    if error.errno in _REFUSED and error.filename is not None:
+        return Report(f"cannot use {error.filename}: {(error.strerror or '').lower()}; choose another place", 2)
+    return None
+
+
+def _composition(error: BaseException, asked: Asked) -> str | None:
+    """What Hydra, OmegaConf and YAML refuse: all of it is a mistake in the configuration."""
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+
+    if isinstance(error, MissingConfigException):
+        return _unknown_option(error, asked)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override, error.message, asked)
+    for one in (error, error.__cause__, error.__context__):
+        message = _configuration(one, asked) if one else None
+        if message:
+            return _at(error) + message
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        return _no_option(asked)
+    if isinstance(error, ValueError | HydraException):
+        return _at(error) + _rest(str(error))
+    return None
+
+
+def _configuration(error: BaseException, asked: Asked) -> str | None:
+    """What is wrong with a value or a YAML file, by itself."""
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if isinstance(error, OmegaConfBaseException):
+        return _bad_value(error, asked)
+    return _bad_yaml(error) if isinstance(error, YAMLError) else None
+
+
+def _at(error: BaseException) -> str:
+    """Which YAML file is to blame, where it is not the command's own."""
+    found = re.match(r"In '([^']+/[^']+)':", str(error))
+    return f"{found[1]}.yaml: " if found else ""
+
+
+def _unknown_option(error: Any, asked: Asked) -> str:
+    missing = str(error.missing_cfg_file)
+    if missing in _EXTRAS:
+        group, _, name = missing.rpartition("/")
+        return f"{group}={name} needs a plugin: pip install 'gantool[{_EXTRAS[missing]}]'"
+    group, _, name = missing.rpartition("/")
+    choices = options(group, asked.folders) or list(error.options or ())
+    return f"{_at(error)}unknown option {group}={name}\n  {suggestion(name, choices)}"
+
+
+def _unreadable(override: str, message: str, asked: Asked) -> str:
+    if "=" not in override and not override.startswith("~"):
+        groups = [path.parent.name for folder in asked.folders for path in folder.glob(f"*/{override}.yaml")]
+        hint = f"\n  did you mean {groups[0]}={override}?" if groups else ""
+        return f"cannot read {override!r}: settings are written key=value{hint}"
+    reason = re.sub(r"^Error parsing override .*\n", "", message).splitlines()[0]
+    reason = "a character that needs quotes" if reason.startswith("LexerNoViableAlt") else reason
+    return f"cannot read {override!r}: {reason}"
+
+
+def _bad_value(error: Any, asked: Asked) -> str:
+    """An error of OmegaConf, which knows the key and its neighbours."""
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
+
+    key, said = str(error.full_key or ""), str(error.msg or error).splitlines()[0]
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key} is missing: give {key}=..."
+    if not isinstance(error, ConfigKeyError | ConfigAttributeError):
+        return f"{key}: {said}" if key else said
+    group = key.partition(".")[0]
+    if group in _LIST_GROUPS and key.count(".") <= 1:
+        return f"unknown key {key!r}\n  is the {group} selected? add it to {group}=[...]"
+    choices = {str(name) for name in (error.parent_node or {})} - {"hydra", "_target_"}
+    if "." not in key:
+        choices |= {path.name for folder in asked.folders for path in folder.iterdir() if path.is_dir()} - {"hydra"}
+    return f"unknown key {key!r}\n  {suggestion(key.rpartition('.')[2], choices)}"
+
+
+def _bad_yaml(error: Any) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+    return f"{place}no valid YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
+
+
+def _no_option(asked: Asked) -> str:
+    """`objective=null`, `dataset=3`: Hydra does not say which override it was."""
+    for override in asked.overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        choices = options(key, asked.folders)
+        if choices and re.fullmatch(r"(?i)null|true|false|[\d.+-]+(e[+-]?\d+)?", value):
+            none = {"experiment": "leave it out to have none; "} | dict.fromkeys(_LIST_GROUPS, f"{key}=[] is none; ")
+            return f"{key}={value} is no option of {key}\n  {none.get(key, '')}choices: {', '.join(choices)}"
+    return "a group takes the name of an option, or a list of names"
+
+
+def _rest(message: str) -> str:
+    """Hydra's other sentences, without its advice where ours is better."""
+    ambiguous = re.match(r"Ambiguous value for argument '(([^=]+)=(.*))'", message)
+    if ambiguous:
+        whole, key, value = ambiguous.groups()
+        return f"{whole} is several values: add -m to run each of them, or write {key}=[{value}] for one list"
+    no_group = re.match(r"(?:In '[^']+': )?Could not override '([^']+)'. No match in the defaults list", message)
+    if no_group:
+        return f"there is no group {no_group[1]!r} in this command; --help shows those there are"
+    return re.sub(r"^In '[^']+': ", "", " ".join(message.split()))

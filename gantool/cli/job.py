@@ -1,0 +1,127 @@
+"""What Hydra runs for each job: the command itself, with its end written down where a person or a sweep will look."""
+
+import importlib
+import logging
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from gantool.cli.errors import Report, explain, report_bug
+from gantool.config import resolvers  # noqa: F401  registers them, in every worker too
+from gantool.errors import Diverged, RunError, UsageError
+from gantool.runs import status
+from gantool.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+KEEP_FOLDER = ("train",)  # commands whose job is a run folder
+BEGUN = ("running", "diverged", "interrupted")  # states in which a failure belongs into the folder's log
+
+
+class Stopped(BaseException):
+    """Carries a report past Hydra, which would tell an ordinary exception in its own words first."""
+
+    def __init__(self, report: Report):
+        super().__init__(report)
+        self.report = report
+
+
+class JobFailed(RunError):
+    """A job of a sweep without run folders failed; its own message is on the screen already."""
+
+
+class Job:
+    """A command as a Hydra task. Pickled by reference to this class, so any launcher can carry it to a worker."""
+
+    def __init__(self, command: str, launch: str):
+        self.command, self.launch = command, launch  # `launch` marks the jobs of one call of a sweep
+
+    def __call__(self, cfg: DictConfig) -> Any:
+        hydra = HydraConfig.get()
+        if hydra.runtime.cwd not in sys.path:  # last, so that it shadows nothing: there the user's own classes are
+            sys.path.append(hydra.runtime.cwd)
+        sweep = hydra.mode == RunMode.MULTIRUN
+        folder = RunFolder(hydra.runtime.output_dir) if self.command in KEEP_FOLDER else None
+        try:
+            if folder:
+                return self._run_in(folder, cfg, list(hydra.overrides.task), sweep)
+            return self._run(cfg)
+        except (Exception, KeyboardInterrupt) as error:
+            return _failed(error, folder, sweep)
+
+    def _run(self, cfg: DictConfig) -> Any:
+        return importlib.import_module(f"gantool.commands.{self.command}").run(cfg)
+
+    def _run_in(self, folder: RunFolder, cfg: DictConfig, overrides: list[str], sweep: bool) -> Any:
+        """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""
+        before = status.read(folder)
+        if before.get("state") == "done" and before.get("overrides") == overrides:
+            log.info("already finished: %s", folder.root)
+            if sweep:
+                status.update(folder, launch=self.launch)
+            return before.get("value")
+        if sweep:  # also where the job fails before it begins
+            status.update(folder, state="running", launch=self.launch, overrides=overrides, **status.process())
+        value = self._run(cfg)
+        status.update(folder, value=value)
+        return value
+
+
+class Folders(Callback):  # type: ignore[misc]  # hydra is untyped
+    """Notes where Hydra is about to write: for a sweep's summary, and to leave nothing of a run that never began."""
+
+    new: ClassVar[Path | None] = None  # the folder of this run or sweep, if it did not exist before
+    sweep: ClassVar[Path | None] = None
+
+    @classmethod
+    def forget(cls) -> None:
+        cls.new = cls.sweep = None
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self._note(Path(config.hydra.run.dir))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        Folders.sweep = Path(config.hydra.sweep.dir)
+        self._note(Folders.sweep)
+
+    def _note(self, folder: Path) -> None:
+        Folders.new = None if folder.exists() else folder
+
+
+def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, sweep: bool) -> None:
+    """Tell the folder, if there is one to tell. In a sweep the others go on, unless a person stopped it."""
+    begun = folder is not None and (sweep or _state(folder) in BEGUN)
+    report = explain(error) or report_bug(error, folder.log if folder and begun else None)
+    if folder and begun:
+        _write_down(error, report, folder, sweep)
+    if isinstance(error, KeyboardInterrupt) and sweep:
+        raise error
+    if not sweep:
+        raise Stopped(report) from error
+    if folder is None:
+        log.error("%s", report.message)
+        raise JobFailed("not every job succeeded") from error
+
+
+def _write_down(error: BaseException, report: Report, folder: RunFolder, sweep: bool) -> None:
+    log.error("%s", report.message, extra={"file_only": not sweep})  # a single run's message is shown at the very end
+    if explain(error) is None:
+        log.error("the traceback:", exc_info=error, extra={"file_only": True})
+    if _state(folder) != "running":  # the command has written why
+        return
+    states = {KeyboardInterrupt: "interrupted", Diverged: "diverged"}
+    state = next((name for kind, name in states.items() if isinstance(error, kind)), "failed")
+    with suppress(UsageError, RunError):  # the disk may be full
+        status.update(folder, state=state, error=report.message, ended=status.now())
+
+
+def _state(folder: RunFolder) -> str:
+    with suppress(UsageError):
+        return str(status.read(folder).get("state"))
+    return "unknown"

@@ -1,0 +1,147 @@
+"""A command through Hydra: repaired argv in; the job, and the summary of a sweep; an exit code out."""
+
+import logging
+import os
+import secrets
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import OmegaConf
+
+from gantool.cli import argv as arguments
+from gantool.cli.errors import Asked, explain, report_bug, show
+from gantool.cli.job import KEEP_FOLDER, Folders, Job, Stopped
+from gantool.config.schema import conf_dir
+from gantool.errors import UsageError
+from gantool.runs import resume, sweep
+from gantool.runs.folder import RunFolder, find
+
+log = logging.getLogger(__name__)
+NAMES = "hydra.job.config.override_dirname.exclude_keys"  # settings that the names of a sweep's folders leave out
+
+
+def run(command: str, argv: Sequence[str]) -> int:
+    """Run a command of Hydra's kind. Whatever happens is said in a sentence, and is in the exit code."""
+    asked, mark = Asked(), secrets.token_hex(4)
+    Folders.forget()
+    try:
+        flags, overrides = arguments.split(argv)
+        asked = Asked(tuple(overrides), (conf_dir(), *map(Path, arguments.config_dirs(flags))))
+        _through_hydra(Job(command, mark), command, [*flags, *_prepared(command, flags, overrides)])
+        code = 0
+    except SystemExit as end:  # argparse, and the end of --help
+        code = end.code if isinstance(end.code, int) else 2
+    except Stopped as stopped:
+        code = show(command, stopped.report, stopped)
+    except BrokenPipeError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        code = show(command, explain(error, asked) or report_bug(error), error)
+    finally:
+        _tidy()
+    return max(code, _summary(mark, argv)) if Folders.sweep and command in KEEP_FOLDER else code
+
+
+def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[str]:
+    """What Hydra gets to read: an earlier run replayed, paths quoted, jobs named by what differs between them."""
+    spec = arguments.pop_value("resume", overrides) if command in KEEP_FOLDER else None
+    overrides = [arguments.quoted_path(override) for override in overrides]
+    multirun = arguments.is_multirun(flags)
+    if spec is not None:
+        overrides = _resumed(spec, overrides, command, flags, multirun)
+    if multirun and not any(override.startswith(NAMES) for override in overrides):
+        shared = ",".join(map(arguments.quoted, _shared(overrides)))
+        overrides.append(f"{NAMES}=[{shared}]")
+    return overrides
+
+
+def _resumed(spec: str, changes: list[str], command: str, flags: Sequence[str], multirun: bool) -> list[str]:
+    if spec in ("", "null"):
+        raise UsageError("resume needs a run: give resume=outputs/..., or resume=latest")
+    if not multirun and (Path(spec) / "multirun.yaml").is_file():
+        raise UsageError(f"{spec} is a sweep: gantool {command} -m resume={shlex.quote(spec)}")
+    if not multirun:
+        return resume.replay(find(spec)[0], changes, lambda overrides: _composed(command, flags, overrides))
+    if spec == "latest":
+        sweeps = sorted(path.parent for path in Path("outputs/multirun").glob("*/multirun.yaml"))
+        if not sweeps:
+            raise UsageError("there are no sweeps below outputs/multirun/ yet")
+        spec = str(sweeps[-1])
+    return resume.replay_sweep(Path(spec), changes)
+
+
+def _composed(command: str, flags: Sequence[str], overrides: list[str]) -> Mapping[str, Any]:
+    """The configuration as it would be today, as plain values."""
+    folders = ",".join(arguments.quoted(f"file://{os.path.abspath(folder)}") for folder in arguments.config_dirs(flags))
+    with hydra.initialize_config_dir(str(conf_dir()), job_name=command, version_base="1.3"):
+        cfg = hydra.compose(command, [*overrides, *([f"hydra.searchpath=[{folders}]"] if folders else [])])
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def _shared(overrides: Sequence[str]) -> Iterator[str]:
+    """Keys of the settings that are the same in all jobs."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    for override in overrides:
+        with suppress(HydraException):  # Hydra will complain of it in a moment, with more to say
+            parsed = OverridesParser.create().parse_override(override)
+            if not parsed.is_sweep_override() and not parsed.is_hydra_override():
+                yield override.partition("=")[0]
+
+
+def _through_hydra(job: Job, command: str, argv: list[str]) -> None:
+    with _process(command, argv):
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
+
+
+@contextmanager
+def _process(command: str, argv: list[str]) -> Iterator[None]:
+    """What Hydra and the libraries below take from the process, set for one command."""
+    before, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [f"gantool {command}", *argv]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised to us, not printed
+    logging.raiseExceptions = os.environ.get("GANTOOL_DEBUG") == "1"  # a full disk must not spill tracebacks of logging
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *place, **more: log.warning("%s", str(message).strip())
+            yield
+    finally:
+        sys.argv = before
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+
+
+def _tidy() -> None:
+    """Leave no folder of a run or sweep that never began."""
+    new = Folders.new
+    if new is None or not new.is_dir():
+        return
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+    if {path.name for path in new.iterdir()} == {"multirun.yaml"}:
+        (new / "multirun.yaml").unlink()
+    RunFolder(new).discard_if_unstarted()
+
+
+def _summary(mark: str, argv: Sequence[str]) -> int:
+    """Show and keep what became of the sweep's jobs."""
+    folder = Folders.sweep
+    if folder is None or not folder.is_dir():
+        return 0
+    flags, overrides = arguments.split(argv)
+    ours = [override for override in overrides if resume.key_of(override).startswith(resume.NEVER[:2])]
+    again = shlex.join(["gantool", "train", *flags, f"resume={folder}", *ours])
+    summary = sweep.summarise(folder, mark, again)
+    sweep.write(summary)
+    sweep.show(summary)
+    return 1 if summary.not_done else 0

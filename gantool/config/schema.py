@@ -1,0 +1,94 @@
+"""What stands at the root of conf/train.yaml and conf/sample.yaml: one annotated field a key.
+
+Read as source text, like the signatures of components (gantool/config/signature.py); a test keeps it equal to the YAML.
+Components bring their own schema: their constructor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from gantool.game.ranges import Count, Natural, Positive
+
+Component: TypeAlias = Mapping[str, Any]  # a `_target_` and its arguments
+Components: TypeAlias = Mapping[str, Component]  # any number of them, by name
+Device: TypeAlias = str  # auto, cpu, cuda, cuda:N or mps
+
+# Arguments that are known at run time only, of networks, schedules and loggers: never in a configuration.
+FACTS = frozenset({"shape", "latent_dim", "num_classes", "logits", "budget_steps", "folder", "step"})
+
+
+@dataclass
+class Architecture:
+    latent_dim: Count
+    class_conditional: bool
+    generator: Component
+    discriminator: Component
+
+
+@dataclass
+class Optimizer:
+    generator: Component
+    discriminator: Component
+
+
+@dataclass
+class Best:
+    metric: str | None
+    mode: Literal["min", "max"]
+
+
+@dataclass
+class Train:
+    dataset: Component
+    architecture: Architecture
+    objective: Component
+    prior: Component
+    update: Component
+    optimizer: Optimizer
+
+    steps: Count | None
+    images: Count | None
+    minutes: Positive | None
+    batch_size: Count
+    seed: Natural
+    device: Device
+    precision: Literal["auto", "fp32", "bf16"]
+    deterministic: bool
+
+    tick_every: Count | None
+    sample_every: Count | None
+    checkpoint_every: Count | None
+    evaluate_every: Count | None
+    keep_last: Count
+    best: Best
+    trust: list[str]
+
+    trick: Components = field(default_factory=dict)
+    metric: Components = field(default_factory=dict)
+    logger: Components = field(default_factory=dict)
+
+
+@dataclass
+class Sample:
+    sampler: Component
+
+    run: str
+    checkpoint: Literal["last", "best"] | Natural
+    n: Count
+    seed: Natural | None
+    ema: bool | None
+    truncation: Positive | None
+    classes: str | Natural | list[str | Natural] | None
+    batch_size: Count
+    device: Device
+    out: str | None
+    trust: list[str]
+
+
+def conf_dir() -> Path:
+    """The configuration: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"

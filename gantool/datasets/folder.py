@@ -1,0 +1,64 @@
+"""The user's own images."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from gantool.datasets.folder_cache import prepare
+from gantool.datasets.folder_listing import list_folder, readable
+from gantool.errors import UsageError
+from gantool.game.images import check_split
+from gantool.game.ranges import Count, Share
+from gantool.game.types import Images
+
+logger = logging.getLogger(__name__)
+
+NAMED = 3  # skipped images that a warning names
+
+
+class Folder:
+    """Any tree of images, of any sizes and modes; classes and splits from the names of its folders.
+
+    Listed when made; decoded at the first `load` of a split, and kept. Images that cannot be read are left out, with
+    one warning. Raises UsageError where there is no image.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        resolution: Count = 64,
+        channels: Literal[1, 3] = 3,
+        flip: bool = False,
+        test_share: Share = 0.0,
+        cache: str | None = None,
+    ):
+        if not path:
+            raise UsageError("missing value: give dataset.path=FOLDER, a folder of images")
+        self.root = _absolute(path)
+        self.cache = _absolute(cache or os.environ.get("GANTOOL_CACHE") or "~/.cache/gantool") / "folder"
+        self.listing = list_folder(self.root, test_share)
+        self.shape = (channels, resolution, resolution)
+        self.names = self.listing.names
+        self.flip = flip
+
+    def load(self, split: str = "train") -> Images:
+        check_split(split)
+        files = self.listing.splits[split]
+        if not files:
+            raise UsageError(
+                f"'{self.root}' has no test images: make folders train/ and test/ in it, or hold some out with "
+                "dataset.test_share=0.1"
+            )
+        pixels, skipped = prepare(self.root, files, self.shape[-1], self.shape[0], self.cache)
+        if skipped:
+            first = ", ".join(map(readable, list(skipped)[:NAMED])) + (", ..." if len(skipped) > NAMED else "")
+            logger.warning("skipped %d of %d images that cannot be read: %s", len(skipped), len(files), first)
+        labels = self.listing.labels([file for file in files if file.path not in skipped])
+        return Images(pixels, torch.tensor(labels), self.names)
+
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(path)))

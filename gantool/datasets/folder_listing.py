@@ -1,0 +1,126 @@
+"""What lies in a folder of images: files, splits and classes, told by names alone."""
+
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gantool.errors import UsageError
+from gantool.game.images import SPLITS
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm")
+
+
+class File(NamedTuple):
+    """An image, or what claims to be one. The three together tell whether it has changed."""
+
+    path: str  # relative to the root, with slashes
+    size: int  # bytes; -1 = cannot be asked
+    mtime_ns: int
+
+
+class Listing(NamedTuple):
+    """A folder of images, taken apart."""
+
+    splits: Mapping[str, Sequence[File]]  # "train" and "test"; the latter may be empty
+    names: tuple[str, ...]  # classes; () if there are none
+    level: int  # part of a path that names its class
+
+    def labels(self, files: Sequence[File]) -> list[int]:
+        number = {name: label for label, name in enumerate(self.names)}
+        return [number.get(readable(file.path.split("/")[self.level]), -1) for file in files]
+
+
+def list_folder(root: Path, test_share: float) -> Listing:
+    """Folders train/ and test/ at the top are the splits; else `test_share` of the images is held out.
+
+    The folders below are the classes, if there are at least two and no image lies beside them.
+    """
+    files = _images(root)
+    tops = {_top(file) for file in files}
+    level = 1 if tops.issuperset(SPLITS) else 0
+    splits = _own_splits(files) if level else _hold_out(files, test_share)
+    parts = [file.path.split("/") for split in splits.values() for file in split]
+    sorted_in = all(len(part) > level + 1 for part in parts)
+    names = sorted({readable(part[level]) for part in parts}) if sorted_in else []
+    return Listing(splits, tuple(names) if len(names) > 1 else (), level)
+
+
+def readable(name: str) -> str:
+    """Names that are not UTF-8 come from the system with surrogates, which nothing can print."""
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _top(file: File) -> str:
+    return file.path.partition("/")[0].lower() if "/" in file.path else ""
+
+
+def _own_splits(files: Sequence[File]) -> dict[str, list[File]]:
+    splits = {split: [file for file in files if _top(file) == split] for split in SPLITS}
+    ignored = len(files) - sum(map(len, splits.values()))
+    if ignored:
+        logger.warning("%d images outside train/ and test/ are not used", ignored)
+    return splits
+
+
+def _hold_out(files: Sequence[File], share: float) -> dict[str, list[File]]:
+    """At least one image for each split if any is held out. A file that is added moves few others across."""
+    count = min(max(1, round(share * len(files))), len(files) - 1) if share else 0
+    lots = sorted(files, key=lambda file: hashlib.blake2b(os.fsencode(file.path)).digest())
+    test = set(lots[:count])
+    return {"train": [file for file in files if file not in test], "test": [file for file in files if file in test]}
+
+
+def _images(root: Path) -> list[File]:
+    """All images below a folder, sorted by path. Raises UsageError if there are none."""
+    if not os.path.exists(root):
+        raise UsageError(f"dataset.path: there is no folder '{root}'")
+    if not os.path.isdir(root):
+        raise UsageError(
+            f"dataset.path: '{root}' is a file: give the folder that holds the images (unpack archives first)"
+        )
+    files = list(_walk(root))
+    images = sorted(file for file in files if file.path.lower().endswith(tuple(f".{suffix}" for suffix in SUFFIXES)))
+    if not images:
+        found = f"no image ({', '.join(SUFFIXES)}) among its files, which are {len(files):,}" if files else "no file"
+        raise UsageError(f"dataset.path: '{root}' holds {found}: give a folder of images")
+    return images
+
+
+def _walk(root: Path) -> Iterator[File]:
+    """Every file below a folder but hidden ones. No folder is visited twice, so links that go round in circles end."""
+    folders, links, seen = [""], list[str](), set[tuple[int, int]]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)  # links last: an image goes by its own name if it has one
+        place = os.stat(root / folder)
+        if (place.st_dev, place.st_ino) in seen:
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        for entry in _entries(root, folder):
+            path = f"{folder}/{entry.name}".lstrip("/")
+            try:
+                info = entry.stat()
+            except OSError:  # a dangling link: counted as a broken image
+                yield File(path, -1, 0)
+                continue
+            if stat.S_ISDIR(info.st_mode):
+                (links if entry.is_symlink() else folders).append(path)
+            elif stat.S_ISREG(info.st_mode):
+                yield File(path, info.st_size, info.st_mtime_ns)
+
+
+def _entries(root: Path, folder: str) -> list[os.DirEntry[str]]:
+    """Sorted. Hidden ones, among them the `._x` that macOS leaves beside each file, are nobody's images."""
+    try:
+        with os.scandir(root / folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        if not folder:
+            raise UsageError(f"dataset.path: cannot read '{root}' ({error.strerror})") from error
+        logger.warning("cannot read the folder '%s' (%s): not used", root / readable(folder), error.strerror)
+        return []

@@ -1,0 +1,98 @@
+"""Pixels, as datasets, sources and samplers share them. Shapes: M images, C channels, H W height and width."""
+
+import hashlib
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gantool.errors import UsageError
+from gantool.game.types import Images
+
+SPLITS = ("train", "test")
+GREY = (0.299, 0.587, 0.114)  # luma of R, G, B: ITU-R BT.601
+CHUNK = 2**24  # floats converted at a time: 64 MiB
+SEEN = 2**26  # bytes of a tensor that a fingerprint looks at, about
+
+
+def check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise UsageError(f"there is no split {split!r}: choose {' or '.join(SPLITS)}")
+
+
+def split_generator(seed: int, split: str) -> torch.Generator:
+    """The random numbers of a synthetic dataset: others for each split, and none of torch's own are used up."""
+    check_split(split)
+    return torch.Generator().manual_seed((2 * seed + SPLITS.index(split)) % 2**63)
+
+
+def resize(pixels: Tensor, resolution: int) -> Tensor:
+    """uint8 (M, C, H, W) -> (M, C, resolution, resolution): the central square, by an antialiased bicubic filter.
+
+    The filter widens as the image shrinks, as in PIL; what frameworks do by default aliases, and spoils data and
+    metrics (Parmar et al. 2022).
+    """
+    height, width = pixels.shape[2:]
+    if height == width == resolution:
+        return pixels
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+
+    def shrink(image: Tensor) -> Tensor:
+        square = image[:, :, top : top + side, left : left + side]
+        return F.interpolate(square, (resolution, resolution), mode="bicubic", antialias=True)
+
+    return _convert(shrink, pixels, (pixels.shape[1], resolution, resolution))
+
+
+def to_channels(pixels: Tensor, channels: int) -> Tensor:
+    """uint8 (M, C, H, W) -> (M, channels, H, W), both 1 or 3: grey is repeated, colour is weighted by ITU-R BT.601."""
+    have, *size = pixels.shape[1:]
+    if have == channels:
+        return pixels
+    if (have, channels) == (1, 3):
+        return pixels.expand(-1, 3, -1, -1).contiguous()
+    if (have, channels) == (3, 1):
+        weights = torch.tensor(GREY).view(3, 1, 1)
+        return _convert(lambda image: (image * weights).sum(dim=1, keepdim=True), pixels, (1, *size))
+    raise ValueError(f"images have 1 or 3 channels: cannot turn {have} into {channels}")
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1]; points, which are floats already, stay as they are. Part of a training step."""
+    if pixels.dtype != torch.uint8:
+        return pixels
+    return pixels.to(torch.float32) / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, rounded to the nearest; what lies outside is clamped."""
+    return _bytes((images.to(torch.float32) + 1) * 127.5)
+
+
+def fingerprint(images: Images) -> str:
+    """16 hex digits that tell one split from another, by shape, type, values and labels.
+
+    Of a large set evenly spaced examples are looked at, 64 MiB or so: it takes a fraction of a second at any size.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for tensor in (images.pixels, images.labels):
+        stride = max(1, math.ceil(tensor.numel() * tensor.element_size() / SEEN))
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor[::stride].cpu().contiguous().view(-1).numpy().data)
+    return digest.hexdigest()
+
+
+def _convert(change: Callable[[Tensor], Tensor], pixels: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`change` works on floats in [0, 255]; the set passes through it in pieces, so that never all of it is floats."""
+    out = torch.empty(len(pixels), *shape, dtype=torch.uint8)
+    rows = max(1, CHUNK // max(math.prod(pixels.shape[1:]), math.prod(shape)))
+    for start in range(0, len(pixels), rows):
+        out[start : start + rows] = _bytes(change(pixels[start : start + rows].to(torch.float32)))
+    return out
+
+
+def _bytes(values: Tensor) -> Tensor:
+    return values.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,192 @@
+"""Where a run keeps what, how a file is written whole or not at all, and how an earlier run is found again."""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from gantool.errors import RunError, UsageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MISTAKES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+_MADE_BY_HYDRA = {"config.yaml", "hydra.yaml", "overrides.yaml"}
+_SHOWN = 4  # runs that a message names before it says how many more there are
+
+
+class RunFolder:
+    """The names below a run's folder; says nothing of whether they exist."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def overrides(self) -> Path:
+        return self.root / "overrides.yaml"
+
+    @property
+    def status(self) -> Path:
+        return self.root / "status.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "train.log"
+
+    @property
+    def rows(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def samples(self) -> Path:
+        return self.root / "samples"
+
+    @property
+    def animation(self) -> Path:
+        return self.root / "training.webp"
+
+    @property
+    def curves(self) -> Path:
+        return self.root / "curves.png"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    def grid(self, step: int) -> Path:
+        return self.samples / f"step_{step:08d}.png"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step_{step:08d}.pt"
+
+    def discard_if_unstarted(self) -> None:
+        """Remove a folder that holds nothing but what Hydra puts there, and the parents that this leaves empty.
+
+        For runs that are refused before they begin. One file more than that, and everything stays.
+        """
+        hydra, root, here = self.root / ".hydra", self.root.resolve(), Path.cwd()
+        if self.root.is_symlink() or hydra.is_symlink() or root in (here, *here.parents):
+            return
+        with suppress(OSError):  # what cannot be listed or removed stays
+            top = list(self.root.iterdir())
+            inside = list(hydra.iterdir()) if hydra in top else []
+            if {*top, *inside} <= {hydra, self.log, *(hydra / name for name in _MADE_BY_HYDRA)}:
+                for file in {*top, *inside} - {hydra}:
+                    file.unlink()
+                below = [folder for folder in root.parents if here in folder.parents]
+                for folder in [hydra] * (hydra in top) + [root, *below]:
+                    folder.rmdir()  # raises, and so ends the climb, at the first that is not empty
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write `path` into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise RunError(
+                f"disk full: could not write {path}; free some space and run the command again "
+                "(a training run goes on with: gantool train resume=FOLDER)"
+            ) from error
+        if error.errno in _MISTAKES:
+            raise UsageError(
+                f"cannot write {path} ({error.strerror}): choose another place or mend this one"
+            ) from error
+        raise RunError(f"could not write {path}: {error.strerror or error}") from error
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: a reader finds the old file or the new one.
+
+    Makes the folder. RunError where the disk is full, UsageError where nobody may write; the old file then stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def runs_below(base: Path) -> list[RunFolder]:
+    """Every folder at or below `base` with a status.json, oldest start first. Links to folders are not followed."""
+    runs = []
+    for folder, folders, files in os.walk(base):
+        if "status.json" in files:
+            runs.append(RunFolder(folder))
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    return sorted(runs, key=lambda run: (_started(run), str(run.root)))
+
+
+def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | None]:
+    """What a person means by `run=`: 'latest', a run folder, or one of its checkpoint files, which is then the second.
+
+    A relative path may start at the current folder or at `base`, as `gantool runs` prints it.
+    """
+    if spec == "latest":
+        runs = runs_below(base)
+        if not runs:
+            raise UsageError(f"there are no runs below {base}/ yet: make one with gantool train, or give run=FOLDER")
+        return _complete(runs[-1]), None
+    path = Path(spec).expanduser()
+    try:
+        path = path if path.exists() else base / path
+        if path.is_file():
+            return _owner(path), path
+        if path.is_dir():
+            return _run_at(path), None
+    except OSError as error:
+        raise UsageError(f"cannot read {spec}: {error.strerror}") from error
+    raise UsageError(f"no such run: {spec}; gantool runs lists those there are")
+
+
+def _started(run: RunFolder) -> str:
+    try:
+        return str(json.loads(run.status.read_bytes())["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _complete(run: RunFolder) -> RunFolder:
+    if not run.config.is_file():
+        raise UsageError(f"{run.root} is no complete run: it has no {run.config.name}")
+    return run
+
+
+def _owner(path: Path) -> RunFolder:
+    run = RunFolder(path.absolute().parent.parent if path.parent == Path(".") else path.parent.parent)
+    if path.suffix != ".pt":
+        raise UsageError(f"{path} is no checkpoint: give a run folder, or a .pt file in its checkpoints/")
+    if not run.status.is_file():
+        raise UsageError(f"{path} does not lie in the checkpoints/ of a run, whose config.yaml is needed beside it")
+    return _complete(run)
+
+
+def _run_at(path: Path) -> RunFolder:
+    run = RunFolder(path)
+    if run.status.is_file():
+        return _complete(run)
+    inside = [str(one.root) for one in reversed(runs_below(path))]
+    if inside:
+        more = f", ... ({len(inside) - _SHOWN} more)" if len(inside) > _SHOWN else ""
+        raise UsageError(f"{path} holds several runs, not one: choose {' or '.join(inside[:_SHOWN])}{more}")
+    if (path.parent / "status.json").is_file():
+        raise UsageError(f"{path} is a part of a run: give the run itself, {path.parent}")
+    raise UsageError(f"{path} is no run: it has no status.json")

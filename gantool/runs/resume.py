@@ -1,0 +1,157 @@
+"""The command line that continues an earlier run or sweep.
+
+A saved configuration is data from somewhere: it is never composed, resolved or executed. What is replayed are the
+settings that were typed then; what conf/ says differently today is pinned to its old value. Hydra's own settings and
+`trust` are never taken from a saved file.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gantool.errors import UsageError
+from gantool.runs.folder import RunFolder
+
+NEVER = ("hydra", "trust", "resume")  # keys that no saved file may set
+Compose = Callable[[list[str]], Mapping[str, Any]]  # overrides -> today's configuration, resolved
+
+
+def replay(folder: RunFolder, changes: Sequence[str], compose: Compose) -> list[str]:
+    """The overrides that continue a run: those it was started with, pins, the changes, and its folder."""
+    saved = read_config(folder.config)
+    overrides = [
+        override for override in _typed(_read(folder.overrides), folder.overrides) if not _interpolates(override)
+    ]
+    pins = _pins(saved, compose(overrides))  # the value of an interpolation, too, as it was then
+    kept = _without([*overrides, *pins], changes)
+    return [*kept, *changes, f"hydra.run.dir={literal(str(folder.root))}"]
+
+
+def replay_sweep(sweep: Path, changes: Sequence[str]) -> list[str]:
+    """The overrides that run the jobs of a sweep again, into the same folder: finished jobs are passed over."""
+    file = sweep / "multirun.yaml"
+    if not file.is_file():
+        if RunFolder(sweep).status.is_file():
+            raise UsageError(f"{sweep} is one run: leave out -m")
+        raise UsageError(f"{sweep} is no sweep that can be resumed: it has no multirun.yaml")
+    overrides = _read(file)
+    for key in ("hydra", "overrides", "task"):
+        overrides = overrides.get(key) if isinstance(overrides, dict) else None
+    kept = _without(_typed(overrides, file), changes)
+    for override in kept:
+        if _interpolates(override):
+            raise UsageError(f"{file} holds an interpolation, which is not replayed: give {key_of(override)}=... again")
+    return [*kept, *changes, f"hydra.sweep.dir={literal(str(sweep))}"]
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """A run's config.yaml, which holds plain values only. UsageError where it holds anything else."""
+    config = _read(file)
+    if not isinstance(config, dict):
+        raise UsageError(f"{file} holds no configuration")
+    for text in _texts(config):
+        if "${" in text:
+            raise UsageError(f"{file} holds an interpolation ({text}), which a saved configuration never does")
+    return {key: value for key, value in config.items() if key not in NEVER}
+
+
+def key_of(override: str) -> str:
+    """++trick.ema.decay=0.5 -> trick.ema.decay"""
+    return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def literal(value: Any) -> str:
+    """A plain value in the grammar of Hydra's command line."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_plain(key)}:{literal(item)}" for key, item in value.items()) + "}"
+    return repr(value) if isinstance(value, int | float) else QuotedString(str(value), Quote.single).with_quotes()
+
+
+def _read(file: Path) -> Any:
+    """YAML as OmegaConf writes it (1e-4 is a number), without letting OmegaConf give any value a meaning."""
+    import yaml
+    from omegaconf._utils import get_yaml_loader
+
+    try:
+        return yaml.load(file.read_bytes(), Loader=get_yaml_loader())
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"cannot read {file}: it is damaged") from error
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in there, keys included."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def _typed(overrides: Any, file: Path) -> list[str]:
+    """The saved settings that may be replayed: no flags, nothing of Hydra's, no trust."""
+    if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
+        raise UsageError(f"{file} holds no list of overrides")
+    return [
+        override for override in overrides if re.split(r"[./]", _parsed(override, file).key_or_group)[0] not in NEVER
+    ]
+
+
+def _parsed(override: str, file: Path | None = None) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        raise UsageError(f"{file}: cannot read {override!r}") from error
+
+
+def _interpolates(override: str) -> bool:
+    r"""Would OmegaConf look up something? `$\{` becomes an interpolation, too."""
+    parsed = _parsed(override)
+    if parsed.is_sweep_override():
+        return "${" in override or "\\" in override
+    return any("${" in text for text in (override, *_texts(parsed.value())))
+
+
+def _without(overrides: Iterable[str], changes: Iterable[str]) -> list[str]:
+    """The overrides of keys that are neither changed nor below a changed one (optimizer=sgd drops optimizer.*)."""
+    changed = tuple(f"{key_of(change)}." for change in changes)
+    return [override for override in overrides if not f"{key_of(override)}.".startswith(changed)]
+
+
+def _pins(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Overrides that bring today's configuration back to the saved one."""
+    for key, value in saved.items():
+        path = f"{prefix}{_plain(key)}"
+        if isinstance(value, dict) and value and isinstance(now.get(key), Mapping):
+            yield from _pins(value, now[key], f"{path}.")
+        elif key not in now or now[key] != value or type(now[key]) is not type(value):
+            yield f"++{path}={literal(value)}"
+    other_class = "_target_" in saved and saved["_target_"] != now.get("_target_")
+    for key in now:
+        if key not in saved and (other_class or _is_component(now[key])):
+            yield f"~{prefix}{_plain(key)}"
+
+
+def _is_component(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _plain(key: Any) -> str:
+    if not re.fullmatch(r"[\w-]+", str(key)):
+        raise UsageError(f"the saved configuration has a key that no run writes: {key!r}")
+    return str(key)

@@ -1,0 +1,150 @@
+"""What became of a sweep: one row a setting, its seeds folded into mean and standard deviation."""
+
+import json
+import math
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gantool.runs import status
+from gantool.runs.folder import RunFolder, runs_below, write_atomically
+from gantool.runs.resume import key_of
+
+_LOSSES = ("d_loss", "g_loss")
+_COUNTERS = ("step", "images", "seconds", "images_per_second")
+
+
+@dataclass
+class Job:
+    name: str  # of its folder, below the sweep's
+    state: str
+    overrides: list[str]
+    row: dict[str, float]  # losses and metrics of the last row of metrics.jsonl
+    message: str  # why it is not done
+
+
+@dataclass
+class Figure:
+    """A column of a setting, over its seeds that are done."""
+
+    mean: float
+    sd: float | None  # of the sample; None for a single seed
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g}" + ("" if self.sd is None else f" ± {self.sd:.2g}")
+
+
+@dataclass
+class Setting:
+    """Jobs that differ in their seed only."""
+
+    name: str
+    done: int
+    jobs: int
+    figures: dict[str, Figure]
+
+
+@dataclass
+class Summary:
+    folder: str
+    again: str  # the command that runs what is not done
+    settings: list[Setting]
+    not_done: list[Job]
+
+    @property
+    def done(self) -> int:
+        return sum(setting.done for setting in self.settings)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(name for setting in self.settings for name in setting.figures))
+
+    def cells(self) -> list[list[str]]:
+        """The table, its heading first."""
+        rows = [["setting", "done", *self.columns]]
+        for one in self.settings:
+            figures = (str(one.figures.get(name, "")) for name in self.columns)
+            rows.append([one.name, f"{one.done}/{one.jobs}", *figures])
+        return rows
+
+
+def summarise(folder: Path, mark: str, again: str) -> Summary:
+    """Read the jobs that the call `mark` of this sweep has run or passed over."""
+    jobs = [_job(folder, one) for one in runs_below(folder) if status.read(one).get("launch") == mark]
+    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        own = [override for override in job.overrides if override not in shared and key_of(override) != "seed"]
+        groups.setdefault(" ".join(own) or "as given", []).append(job)
+    settings = [_fold(name, group) for name, group in groups.items()]
+    return Summary(str(folder), again, settings, [job for job in jobs if job.state != "done"])
+
+
+def write(summary: Summary) -> None:
+    """summary.json and summary.md, in the sweep's folder."""
+    folder = Path(summary.folder)
+    text = json.dumps(asdict(summary) | {"done": summary.done}, indent=2, ensure_ascii=False) + "\n"
+    for name, content in (("summary.json", text), ("summary.md", markdown(summary))):
+        write_atomically(folder / name, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+
+
+def markdown(summary: Summary) -> str:
+    heading, *rows = summary.cells()
+    table = [heading, ["---"] * len(heading), *rows]
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
+    return "\n".join([f"# {summary.folder}", "", *lines, "", "```", *tail(summary), "```", ""])
+
+
+def tail(summary: Summary) -> list[str]:
+    """Below the table: the counts, who failed and why, and what to do."""
+    lines = [f"sweep {summary.folder}: {summary.done} done, {len(summary.not_done)} not done"]
+    for job in summary.not_done:
+        lines.append(f"  {job.state:12}{job.name}  {' '.join(job.message.split())}".rstrip())
+    return lines + ([f"  run the rest again: {summary.again}"] if summary.not_done else [])
+
+
+def show(summary: Summary) -> None:
+    """The table on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    heading, *rows = summary.cells()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, name in enumerate(heading):
+        table.add_column(name, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    for line in tail(summary):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _job(sweep: Path, folder: RunFolder) -> Job:
+    facts = status.read(folder)
+    last = facts.get("last") or {}
+    row = {name: float(value) for name, value in last.items() if _is_shown(name) and isinstance(value, int | float)}
+    message = str(facts.get("error") or facts.get("reason") or "")
+    name = str(folder.root.relative_to(sweep))
+    return Job(name, status.state_of(folder), list(facts.get("overrides") or ()), row, message)
+
+
+def _is_shown(column: str) -> bool:
+    """The losses and every metric; not what else was said of a player (d_real), nor counters."""
+    return column in _LOSSES or (not column.startswith(("d_", "g_")) and column not in _COUNTERS)
+
+
+def _fold(name: str, jobs: list[Job]) -> Setting:
+    done = [job for job in jobs if job.state == "done"]
+    values: dict[str, list[float]] = {}
+    for job in done:
+        for column, value in job.row.items():
+            if math.isfinite(value):
+                values.setdefault(column, []).append(value)
+    return Setting(name, len(done), len(jobs), {column: _figure(numbers) for column, numbers in values.items()})
+
+
+def _figure(numbers: list[float]) -> Figure:
+    return Figure(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None)

@@ -1,0 +1,33 @@
+"""Helpers that several test files use."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import DictConfig
+
+import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
+from gantool.config.schema import conf_dir
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def compose() -> Compose:
+    """`compose("objective=wgan_gp", "seed=1")` -> the configuration that the command would run with."""
+
+    def composed(*overrides: str, command: str = "train") -> DictConfig:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra.compose(command, list(overrides))
+
+    return composed
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real data sets beside the checkout, for those who have them; others skip."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("there is no ../shared/data here")
+    return folder

@@ -1,0 +1,217 @@
+"""Pictures: every pixel where it belongs, the same bytes for the same numbers."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gantool.runs import pictures
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_a_grid_has_every_pixel_in_its_place(tmp_path):
+    """5 images of 2x3 in 3 columns, a pixel enlarged 16 times to 32x48, 2 px of white around each."""
+    images = torch.randint(0, 255, (5, 3, 2, 3), dtype=torch.uint8)
+    pictures.grid(images, 3, tmp_path / "grid.png")
+    sheet = pixels(tmp_path / "grid.png")
+    assert sheet.shape == (2 * 34 + 2, 3 * 50 + 2, 3)
+    expected = np.full_like(sheet, 255)
+    for index in range(5):
+        for y in range(32):
+            for x in range(48):
+                place = (2 + index // 3 * 34 + y, 2 + index % 3 * 50 + x)
+                expected[place] = images[index, :, y // 16, x // 16]
+    assert (sheet == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "cell", "size", "mode"),
+    [
+        ((4, 1, 8, 8), None, (70, 70), "L"),
+        ((4, 3, 64, 64), None, (134, 134), "RGB"),
+        ((2, 1, 28, 28), None, (2 + 58, 2 + 58 * 2), "L"),  # 28 is enlarged to 56, the first whole factor above 32
+        ((1, 1, 28, 28), 28, (32, 32), "L"),
+        ((1, 2, 32, 32), None, (36, 36), "L"),
+        ((1, 4, 32, 32), None, (36, 36), "RGB"),
+    ],
+)
+def test_a_cell_is_enlarged_by_a_whole_factor(tmp_path, shape, cell, size, mode):
+    pictures.grid(torch.zeros(shape), 2, tmp_path / "grid.png", cell)
+    with Image.open(tmp_path / "grid.png") as image:
+        assert (image.height, image.width, image.mode) == (*size, mode)
+
+
+def test_floats_from_minus_one_to_one_are_black_to_white(tmp_path):
+    values = torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0, math.nan]).view(6, 1, 1, 1)
+    pictures.grid(values, 6, tmp_path / "grid.png", cell=1)
+    assert pixels(tmp_path / "grid.png")[2, 2::3].tolist() == [0, 0, 128, 255, 255, 128]
+
+
+def test_equal_numbers_give_equal_bytes_and_no_scratch_files(tmp_path):
+    images, points = torch.rand(7, 1, 8, 8), torch.randn(50, 2)
+    rows = [{"step": step, "images": 64 * step, "d_loss": 1 / step, "g_loss": step, "fid": 3} for step in range(1, 50)]
+    for name in ("a", "b"):
+        pictures.grid(images, 3, tmp_path / name / "grid.png")
+        pictures.scatter(points, points + 1, tmp_path / name / "scatter.png")
+        pictures.curves(rows, tmp_path / name / "curves.png")
+        pictures.animation([tmp_path / name / "grid.png"] * 2, tmp_path / name / "training.webp")
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["curves.png", "grid.png", "scatter.png", "training.webp"]
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def drawn(path, colour):
+    """Bounding box (left, top, right, bottom) of the pixels near a colour, and how many there are."""
+    near = (np.abs(pixels(path)[..., :3].astype(int) - colour).sum(axis=2) < 40).nonzero()
+    return (near[1].min(), near[0].min(), near[1].max(), near[0].max()), len(near[0])
+
+
+def test_generated_points_are_drawn_where_they_lie(tmp_path):
+    """All at one place: the mark moves right and up as they do, over axes that the real points set."""
+    real = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    blue, boxes = [31, 111, 180], []
+    for x, y in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.25)):
+        pictures.scatter(torch.full((400, 2), 1.0) * torch.tensor([x, y]), real, tmp_path / "scatter.png")
+        picture = pixels(tmp_path / "scatter.png")
+        assert picture.shape[:2] == (480, 480)
+        picture = picture.copy()
+        picture[:80, 300:] = 255  # the legend
+        Image.fromarray(picture).save(tmp_path / "scatter.png")
+        boxes.append(drawn(tmp_path / "scatter.png", blue)[0])
+    first, right, up = boxes
+    unit = right[0] - first[0]
+    assert unit > 100 and right[1] == first[1] and up[0] == right[0]
+    assert right[1] - up[1] == pytest.approx(0.75 * unit, abs=1.5)  # equal axes
+
+
+@pytest.mark.parametrize(
+    ("points", "reference"),
+    [
+        (torch.randn(30, 1), torch.randn(30, 1)),
+        (torch.randn(30, 1), None),
+        (torch.randn(30, 2), None),
+        (torch.randn(30, 5), torch.randn(30, 5)),
+        (torch.full((30, 2), math.nan), None),
+        (torch.tensor([[1.0, math.inf], [100.0, 1.0], [0.0, 0.0]]), torch.randn(9, 2)),
+        (torch.zeros(3, 2), torch.zeros(3, 2)),
+    ],
+)
+def test_any_points_can_be_drawn(tmp_path, points, reference):
+    pictures.picture(points, tmp_path / "a.png", columns=3, reference=reference)
+    assert pixels(tmp_path / "a.png").shape[:2] == (480, 480)
+
+
+def test_limits_change_the_view(tmp_path):
+    points = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    pictures.picture(points, tmp_path / "near.png", columns=1, reference=points)
+    pictures.picture(points, tmp_path / "far.png", columns=1, reference=points, limits=(-50.0, 50.0))
+    assert (tmp_path / "near.png").read_bytes() != (tmp_path / "far.png").read_bytes()
+
+
+def frames(folder, count, side=40):
+    paths = [folder / f"step_{step:08d}.png" for step in range(count)]
+    for step, path in enumerate(paths):
+        image = Image.new("L", (side, side), round(255 * step / max(count - 1, 1)))
+        noise = np.random.default_rng(step).integers(256, size=(20, 20), dtype=np.uint8)
+        image.paste(Image.fromarray(noise), (20, 10))  # no two frames are alike, or the encoder would join them
+        image.save(path)
+    return paths
+
+
+@pytest.mark.parametrize(("count", "shown"), [(2, 2), (5, 5), (130, 100)])
+def test_an_animation_goes_from_the_first_frame_to_the_last_and_rests(tmp_path, count, shown):
+    path = tmp_path / "training.webp"
+    pictures.animation(frames(tmp_path, count), path, seconds=4)
+    with Image.open(path) as film:
+        assert film.format == "WEBP" and film.n_frames == shown and film.info["loop"] == 0
+        shades, lengths = [], []
+        for index in range(shown):
+            film.seek(index)
+            shades.append(film.convert("L").getpixel((10, 20)))
+            lengths.append(film.info["duration"])
+    assert shades == sorted(shades) and shades[0] < 5 and shades[-1] > 250
+    assert lengths[-1] == 2000 and sum(lengths[:-1]) == pytest.approx(min(4000, 500 * (shown - 1)), rel=0.02)
+
+
+def test_fewer_than_two_frames_are_no_animation(tmp_path):
+    path = tmp_path / "training.webp"
+    pictures.animation([], path)
+    pictures.animation(frames(tmp_path, 1), path)
+    pictures.animation([*frames(tmp_path, 1), tmp_path / "gone.png"], path)
+    assert not path.exists()
+
+
+def test_an_animation_leaves_out_frames_of_another_size_and_shrinks_large_ones(tmp_path):
+    small = frames(tmp_path, 3)
+    (tmp_path / "large").mkdir()
+    large = frames(tmp_path / "large", 2, side=1600)
+    pictures.animation(small + large, tmp_path / "training.webp")
+    with Image.open(tmp_path / "training.webp") as film:
+        assert (film.n_frames, film.size) == (2, (800, 800))
+
+
+FULL = {
+    "losses": {"d_loss", "g_loss"},
+    "D's accuracy": {"d_accuracy_real", "d_accuracy_fake"},
+    "D's mean output": {"d_real", "d_fake"},
+    "penalties and other terms": {"d_gradient_penalty", "g_info"},
+    "fid": {"fid"},
+    "images/s": {"images_per_second"},
+}
+
+
+def row(step):
+    return {"step": step, "images": 64 * step, "seconds": 0.1 * step} | {
+        name: math.sin(step / 9) + index for index, name in enumerate(sorted(set().union(*FULL.values())))
+    }
+
+
+def test_each_column_has_its_panel():
+    panels = pictures._panels([row(1), row(2)])
+    assert {title: set(names) for title, names in panels.items()} == FULL and list(panels) == list(FULL)
+    empty = {"d_loss": None, "g_loss": 1.0, "note": "text", "step": 3, "flag": None}
+    assert {title: set(names) for title, names in pictures._panels([empty]).items()} == {"losses": {"g_loss"}}
+
+
+@pytest.mark.parametrize("count", [1, 2, 29, 30, 31, 700])
+def test_curves_of_any_length_are_drawn(tmp_path, count):
+    rows = [row(step) for step in range(1, count + 1)]
+    rows[-1]["d_loss"] = None
+    pictures.curves(rows, tmp_path / "curves.png")
+    picture = pixels(tmp_path / "curves.png")
+    assert picture.shape[1] == 1080 and (picture < 200).any(axis=2).sum() > 2000
+
+
+def test_no_rows_are_no_picture(tmp_path):
+    pictures.curves([], tmp_path / "curves.png")
+    pictures.curves([{"step": 1, "images": 64}], tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_the_running_median_ignores_a_spike():
+    values = [2.0] * 200
+    values[100] = 1e9
+    assert pictures._running_median(values).tolist() == [2.0] * 200
+    line = [float(value) for value in range(200)]
+    assert pictures._running_median(line)[10:-10] == pytest.approx(line[10:-10])
+
+
+def test_pictures_import_nothing_heavy_before_they_draw_and_never_pyplot(tmp_path):
+    script = """
+import sys
+from pathlib import Path
+from gantool.runs import pictures
+assert not {"torch", "matplotlib", "numpy", "PIL"} & set(sys.modules), "imported too early"
+pictures.curves([{"step": 1, "d_loss": 1.0}], Path(sys.argv[1]))
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path / "curves.png"], check=True)

@@ -1,0 +1,589 @@
+"""What a run leaves on disk: written whole or not at all, read back only if whole, and found again."""
+
+import errno
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import time
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.text import Text
+
+from gantool.commands.runs import run as runs_command
+from gantool.errors import RunError, UsageError
+from gantool.runs import checkpoint, status
+from gantool.runs.folder import RunFolder, find, runs_below, write_atomically
+from gantool.runs.rows import Rows, read
+
+STATE = {
+    "step": 7,
+    "game": OrderedDict(weight=torch.arange(1000.0), bias=torch.ones(3, dtype=torch.bfloat16)),
+    "players": {"d": {"state": {0: {"exp_avg": torch.randn(5)}}, "lr": 1e-3, "betas": (0.5, 0.999), "maximize": False}},
+    "rng": [torch.get_rng_state(), None, "text", b"bytes"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return made(tmp_path / "outputs" / "digits" / "one", started="2026-01-01T00:00:00.000+00:00")
+
+
+def made(root, **facts):
+    run = RunFolder(root)
+    root.mkdir(parents=True)
+    run.config.write_text("seed: 0\n")
+    status.update(run, state="done", **facts)
+    return run
+
+
+def files(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+# ---- folder ----
+
+
+def test_names_are_those_that_are_documented():
+    run = RunFolder("a")
+    assert [str(path) for path in (run.config, run.overrides, run.status, run.log, run.rows)] == [
+        "a/config.yaml",
+        "a/overrides.yaml",
+        "a/status.json",
+        "a/train.log",
+        "a/metrics.jsonl",
+    ]
+    assert [str(path) for path in (run.events, run.samples, run.animation, run.curves, run.checkpoints)] == [
+        "a/tensorboard",
+        "a/samples",
+        "a/training.webp",
+        "a/curves.png",
+        "a/checkpoints",
+    ]
+    assert (str(run.grid(1000)), str(run.checkpoint(1000))) == (
+        "a/samples/step_00001000.png",
+        "a/checkpoints/step_00001000.pt",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), RunError, "disk full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), RunError, "disk full"),
+        (OSError(errno.EACCES, "Permission denied"), UsageError, "Permission denied"),
+        (OSError(errno.EROFS, "Read-only file system"), UsageError, "Read-only"),
+        (OSError(errno.EIO, "Input/output error"), RunError, "Input/output"),
+        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (ZeroDivisionError("bug"), ZeroDivisionError, "bug"),
+    ],
+)
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error, becomes, says):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write(file):
+        file.write(b"half of the new")
+        raise error
+
+    with pytest.raises(becomes) as caught:
+        write_atomically(path, write)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert path.read_text() == "old" and files(tmp_path) == ["file"]
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path):
+    script = """
+import resource, sys, torch
+from pathlib import Path
+from gantool.errors import RunError
+from gantool.runs import checkpoint
+path = Path(sys.argv[1])
+checkpoint.save(path, {"step": 1, "weight": torch.zeros(10)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    checkpoint.save(path, {"step": 2, "weight": torch.zeros(100_000)})
+except RunError as error:
+    sys.exit(str(error))
+"""
+    path = tmp_path / "checkpoints" / "step.pt"
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("disk full: could not write") and "resume" in done.stderr
+    assert checkpoint.load(path)["step"] == 1 and files(path.parent) == ["step.pt"]
+
+
+def test_a_new_file_has_the_rights_that_the_umask_gives(tmp_path):
+    write_atomically(tmp_path / "new" / "file", lambda file: file.write(b"x"))
+    (tmp_path / "plain").write_text("x")
+    assert (tmp_path / "new" / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_file_where_a_folder_is_needed_is_the_users_mistake(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="cannot write"):
+        write_atomically(tmp_path / "file" / "grid.png", lambda file: file.write(b"x"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="cannot write"):
+        write_atomically(tmp_path / "folder", lambda file: file.write(b"x"))
+    assert files(tmp_path) == ["file", "folder"]
+
+
+def hydra_made(root):
+    (root / ".hydra").mkdir(parents=True)
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        (root / ".hydra" / name).write_text("x")
+    (root / "train.log").write_text("refused\n")
+    return RunFolder(root)
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hydra_made(Path("outputs/digits/wgan/new")).discard_if_unstarted()
+    assert files(tmp_path) == []
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "README.md").write_text("x")
+    hydra_made(tmp_path / "outputs/digits/wgan/new").discard_if_unstarted()
+    assert files(tmp_path) == ["outputs", "outputs/README.md"]
+    RunFolder("nowhere").discard_if_unstarted()
+
+
+@pytest.mark.parametrize(
+    "extra", ["status.json", "checkpoints/step_00000001.pt", "notes.txt", ".hydra/mine.yaml", "sub/"]
+)
+def test_a_folder_with_anything_else_in_it_stays_whole(tmp_path, monkeypatch, extra):
+    monkeypatch.chdir(tmp_path)
+    run = hydra_made(tmp_path / "outputs" / "new")
+    path = run.root / extra
+    path.parent.mkdir(exist_ok=True)
+    path.mkdir() if extra.endswith("/") else path.write_text("x")
+    before = files(tmp_path)
+    run.discard_if_unstarted()
+    assert files(tmp_path) == before
+
+
+def test_the_current_folder_and_those_above_an_outside_run_stay(tmp_path, monkeypatch):
+    here, outside = tmp_path / "here", tmp_path / "elsewhere" / "run"
+    hydra_made(here)
+    monkeypatch.chdir(here)
+    RunFolder(".").discard_if_unstarted()
+    assert (here / "train.log").exists()
+    hydra_made(outside).discard_if_unstarted()
+    assert not outside.exists() and outside.parent.exists()
+
+
+def test_latest_is_the_run_that_started_last(tmp_path):
+    base = tmp_path / "outputs"
+    second = made(base / "a" / "z", started="2026-01-02T00:00:00.000+00:00")
+    first = made(base / "b", started="2026-01-01T00:00:00.000+00:00")
+    third = made(base / "multirun" / "s" / "job", started="2026-01-03T00:00:00.000+00:00")
+    damaged = RunFolder(base / "damaged")
+    damaged.root.mkdir()
+    damaged.status.write_text("{")
+    (base / "loop").symlink_to(base)
+    assert [run.root for run in runs_below(base)] == [run.root for run in (damaged, first, second, third)]
+    found, path = find("latest", base)
+    assert found.root == third.root and path is None
+
+
+def test_a_run_is_found_by_folder_by_checkpoint_and_as_the_table_prints_it(folder, tmp_path, monkeypatch):
+    checkpoint.save(folder.checkpoint(5), STATE)
+    base = tmp_path / "outputs"
+    assert find(str(folder.root), base)[0].root == folder.root
+    assert find("digits/one", base)[0].root == folder.root
+    found, path = find(str(folder.checkpoint(5)), base)
+    assert (found.root, path) == (folder.root, folder.checkpoint(5))
+    monkeypatch.chdir(folder.checkpoints)
+    assert find("step_00000005.pt", base)[0].config.exists()
+
+
+def test_what_is_no_run_is_refused_with_a_sentence(folder, tmp_path):
+    base = tmp_path / "outputs"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "alone.pt").write_text("x")
+    made(base / "digits" / "two")
+    made(tmp_path / "bare").config.unlink()
+    checkpoint.save(folder.checkpoint(5), STATE)
+    for spec, says in [
+        ("nowhere", "no such run: nowhere"),
+        ("x" * 5000, "x"),
+        (tmp_path / "empty", "is no run: it has no status.json"),
+        (tmp_path / "notes.txt", "is no checkpoint"),
+        (tmp_path / "alone.pt", "does not lie in the checkpoints/ of a run"),
+        (tmp_path / "bare", "no complete run: it has no config.yaml"),
+        (base, "holds several runs, not one: choose .*one or .*two|.*two or .*one"),
+        (folder.checkpoints, f"give the run itself, {folder.root}"),
+    ]:
+        with pytest.raises(UsageError, match=says) as caught:
+            find(str(spec), base)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="there are no runs below .*empty/ yet"):
+        find("latest", tmp_path / "empty")
+
+
+# ---- checkpoint ----
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    checkpoint.save(tmp_path / "a.pt", STATE)
+    state = checkpoint.load(tmp_path / "a.pt")
+    assert equal(state, {**STATE, "format": "gantool-1"}) and list(state["game"]) == ["weight", "bias"]
+
+
+def equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
+    return type(a) is type(b) and a == b
+
+
+@pytest.mark.parametrize(
+    "value", [np.float64(1.0), np.int64(1), np.zeros(2), Path("x"), object(), {1, 2}, torch.Size([1])]
+)
+def test_what_could_not_be_read_back_is_not_saved(tmp_path, value):
+    with pytest.raises(TypeError, match=r"state\['game'\]\[1\]"):
+        checkpoint.save(tmp_path / "a.pt", {"game": [0, value]})
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("share", [0, 1e-9, 0.01, 0.3, 0.5, 0.9, 0.999, 1 - 1e-9])
+def test_a_truncated_checkpoint_is_refused(tmp_path, share):
+    path = tmp_path / "a.pt"
+    checkpoint.save(path, STATE)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: math.ceil(share * (len(whole) - 1))])
+    with pytest.raises(UsageError, match="is truncated|corrupted|no gantool checkpoint"):
+        checkpoint.load(path)
+
+
+def test_no_flipped_byte_changes_what_is_read(tmp_path):
+    """Everywhere in the file: it is refused, or it was a byte of padding and the state is the same."""
+    path, state = tmp_path / "a.pt", {"step": 1, "weight": torch.arange(64.0)}
+    checkpoint.save(path, state)
+    whole = path.read_bytes()
+    numbers = whole.index(state["weight"].numpy().tobytes())
+    refused = 0
+    for place in {*range(0, len(whole), 3), *range(numbers, numbers + 256, 5)}:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        try:
+            read_back = checkpoint.load(path)
+        except UsageError:
+            refused += 1
+        else:
+            assert not numbers <= place < numbers + 256
+            assert equal(read_back, {**state, "format": "gantool-1"}), place
+    assert refused > 100
+
+
+def test_a_flipped_byte_is_called_corrupted(tmp_path):
+    path = tmp_path / "a.pt"
+    checkpoint.save(path, STATE)
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(STATE["game"]["weight"].numpy().tobytes()) + 2000] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(UsageError, match="corrupted"):
+        checkpoint.load(path)
+
+
+class Malicious:
+    def __init__(self, proof):
+        self.proof = proof
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.proof),)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "torch_legacy", "inside"])
+def test_a_malicious_checkpoint_is_refused_and_runs_nothing(tmp_path, kind):
+    path, proof = tmp_path / "a.pt", tmp_path / "was_run"
+    state = {"format": "gantool-1", "weight": torch.zeros(1), "x": Malicious(proof)}
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(state))
+    elif kind == "inside":  # a good checkpoint whose pickle was exchanged
+        checkpoint.save(path, {"weight": torch.zeros(1)})
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, pickle.dumps(Malicious(proof), 2) if name.endswith("data.pkl") else data)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=kind == "torch")
+    with pytest.raises(UsageError, match="no gantool checkpoint") as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value) and not proof.exists()
+    if kind == "torch":  # the test itself can fail: a careless reader does run it
+        torch.load(path, weights_only=False)
+        assert proof.exists()
+
+
+def test_missing_foreign_and_newer_checkpoints_are_told_apart(tmp_path):
+    path = tmp_path / "a.pt"
+    with pytest.raises(UsageError, match="there is no checkpoint"):
+        checkpoint.load(path)
+    with pytest.raises(UsageError, match="cannot read"):
+        checkpoint.load(tmp_path)
+    for foreign in ({"state_dict": {}}, [1, 2], {"format": "other"}, {"format": torch.zeros(2)}):
+        torch.save(foreign, path)
+        with pytest.raises(UsageError, match="no gantool checkpoint"):
+            checkpoint.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(UsageError, match="no gantool checkpoint"):
+        checkpoint.load(path)
+    torch.save({"format": "gantool-2"}, path)
+    with pytest.raises(UsageError, match="newer gantool"):
+        checkpoint.load(path)
+
+
+def saved(folder, *steps):
+    for age, step in enumerate(steps):
+        checkpoint.save(folder.checkpoint(step), {"step": step})
+        os.utime(folder.checkpoint(step), (age, age))
+
+
+def test_last_passes_over_a_truncated_checkpoint_and_says_so(folder, caplog):
+    saved(folder, 9, 10, 200)
+    (folder.checkpoints / "step_x.pt").write_text("not ours")
+    assert checkpoint.steps(folder) == [9, 10, 200]
+    assert checkpoint.choose(folder, "last") == folder.checkpoint(200)
+    os.truncate(folder.checkpoint(200), 100)
+    assert checkpoint.choose(folder, "last") == folder.checkpoint(10)
+    assert "step_00000200.pt is truncated" in caplog.text
+    for step in (9, 10):
+        os.truncate(folder.checkpoint(step), 0)
+    with pytest.raises(UsageError, match="none of the checkpoints"):
+        checkpoint.choose(folder, "last")
+
+
+def test_best_and_a_step_are_chosen_or_missed_with_a_sentence(folder):
+    with pytest.raises(UsageError, match="has no checkpoint yet"):
+        checkpoint.choose(folder, "last")
+    saved(folder, 9, 10)
+    with pytest.raises(UsageError, match="no best checkpoint: best.metric was not set; use checkpoint=last"):
+        checkpoint.choose(folder, "best")
+    status.update(folder, best={"step": 9, "metric": "fid", "value": 1.0})
+    assert checkpoint.choose(folder, "best") == folder.checkpoint(9)
+    assert checkpoint.choose(folder, 10) == folder.checkpoint(10)
+    with pytest.raises(UsageError, match="no checkpoint of step 11: there is 9, 10"):
+        checkpoint.choose(folder, 11)
+    with pytest.raises(UsageError, match="must be last, best or a step, got newest"):
+        checkpoint.choose(folder, "newest")
+
+
+@pytest.mark.parametrize(
+    ("last", "best", "stay"),
+    [(2, None, [4, 5]), (2, 1, [1, 4, 5]), (2, 5, [4, 5]), (0, None, [5]), (0, 2, [2, 5]), (9, 1, [1, 2, 3, 4, 5])],
+)
+def test_keep_leaves_the_newest_and_the_best(folder, last, best, stay):
+    saved(folder, 1, 2, 3, 4, 5)
+    checkpoint.keep(folder, last, best)
+    assert checkpoint.steps(folder) == stay
+
+
+def test_keep_never_deletes_what_was_just_written(folder):
+    """Gone on from step 500, because 1000 is damaged: the new 600 is the only good one beside it."""
+    saved(folder, 500, 1000, 600)
+    checkpoint.keep(folder, 1, None)
+    assert checkpoint.steps(folder) == [600, 1000]
+
+
+def test_keep_clears_what_a_killed_writer_left(folder):
+    saved(folder, 1)
+    (folder.checkpoints / ".step_00000002.pt.123.tmp").write_text("half")
+    checkpoint.keep(folder, 1, None)
+    assert files(folder.checkpoints) == ["step_00000001.pt"]
+
+
+def test_rewind_forgets_what_came_later(folder):
+    saved(folder, 5, 10, 15)
+    for step in (5, 10, 15):
+        write_atomically(folder.grid(step), lambda file: file.write(b"x"))
+    (folder.samples / "step_final.png").write_text("mine")
+    checkpoint.rewind(folder, 10)
+    assert checkpoint.steps(folder) == [5, 10]
+    assert files(folder.samples) == ["step_00000005.png", "step_00000010.png", "step_final.png"]
+
+
+# ---- status ----
+
+
+def test_status_is_merged_and_strict_json(folder, tmp_path):
+    assert status.read(RunFolder(tmp_path / "nowhere")) == {}
+    status.update(folder, step=np.int64(3), last={"d_loss": math.nan, "g_loss": np.float32(0.5)}, tricks=("ema",))
+    written = status.update(folder, state="failed")
+    assert written == status.read(folder) == json.loads(folder.status.read_text(), parse_constant=pytest.fail)
+    assert written["step"] == 3 and written["last"] == {"d_loss": None, "g_loss": 0.5} and written["tricks"] == ["ema"]
+    assert written["started"] < written["updated"] <= status.now()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+def test_a_damaged_status_is_named(folder, text):
+    folder.status.write_text(text, encoding="latin-1")
+    with pytest.raises(UsageError, match="cannot read .*status.json"):
+        status.read(folder)
+
+
+def test_a_run_whose_process_is_gone_was_killed(folder):
+    assert status.state_of(folder) == "done"
+    status.update(folder, state="running", **status.process())
+    assert status.state_of(folder) == "running"
+    if status.process()["born"] is not None:  # the number alone is not enough: somebody else may have it by now
+        status.update(folder, born=status.process()["born"] - 1)
+        assert status.state_of(folder) == "killed"
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    status.update(folder, pid=child.pid, born=None)
+    assert status.state_of(folder) == "running"
+    child.kill()
+    deadline = time.monotonic() + 10
+    while (
+        Path("/proc/self/stat").exists() and status.state_of(folder) == "running"
+    ):  # dead, but nobody has waited for it
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.wait()
+    assert status.state_of(folder) == "killed"
+    status.update(folder, host="another machine")
+    assert status.state_of(folder) == "running"
+
+
+def test_the_environment_is_known_without_torch():
+    facts = status.environment()
+    assert facts["torch"] == str(torch.__version__).partition("+")[0] or facts["torch"] == torch.__version__
+    assert facts["python"] == sys.version.split()[0] and facts["hydra"].startswith("1.3")
+    assert {"torchvision", "gantool", "platform"} <= facts.keys()
+
+
+def test_the_git_revision_says_whether_files_differ(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    monkeypatch.setattr(status, "__file__", str(tmp_path / "site" / "gantool" / "runs" / "status.py"))
+    monkeypatch.chdir(tmp_path)
+    assert status.git_revision() is None
+    git("init")
+    assert status.git_revision() is None
+    (tmp_path / "file").write_text("x")
+    git("add", "file")
+    git("commit", "-m", "x")
+    commit = git("rev-parse", "HEAD").stdout.strip()
+    assert status.git_revision() == commit
+    (tmp_path / "file").write_text("y")
+    assert status.git_revision() == commit + "+dirty"
+    monkeypatch.setenv("PATH", "")
+    assert status.git_revision() is None
+
+
+# ---- rows ----
+
+
+def test_rows_are_read_as_written_and_nan_is_null(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = Rows(path)
+    assert read(path) == []
+    rows.truncate(3)
+    rows.append({"step": 1, "d_loss": 0.1 + 0.2, "fid": np.float64(2.5)})
+    rows.append({"step": 2, "d_loss": math.inf, "ok": True})
+    assert (
+        path.read_text()
+        == '{"step": 1, "d_loss": 0.30000000000000004, "fid": 2.5}\n{"step": 2, "d_loss": null, "ok": true}\n'
+    )
+    assert read(path) == [{"step": 1, "d_loss": 0.1 + 0.2, "fid": 2.5}, {"step": 2, "d_loss": None, "ok": True}]
+
+
+def test_truncate_drops_later_rows_and_a_half_written_one(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    whole = '{"step":5,  "a": 1.0}\n{"step": 10, "a": 2}\n'  # odd spacing: the bytes must stay
+    path.write_text(whole + '{"step": 15, "a": 3}\n{"step": 7, "a"')
+    assert [row["step"] for row in read(path)] == [5, 10, 15]
+    Rows(path).truncate(10)
+    assert path.read_text() == whole
+    Rows(path).append({"step": 11})
+    assert [row["step"] for row in read(path)] == [5, 10, 11]
+
+
+def test_a_damaged_row_in_the_middle_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
+    with pytest.raises(UsageError, match="line 2"):
+        read(path)
+
+
+# ---- gantool runs ----
+
+
+@pytest.fixture
+def three(tmp_path):
+    base = tmp_path / "outputs"
+    facts = {"dataset": "digits", "architecture": "mlp", "objective": "wgan", "tricks": ["ema"], "seconds": 61}
+    last = {"step": 1500, "d_loss": 0.25, "g_loss": 2.0, "d_real": 9.0, "fid": 30.5, "images_per_second": 7.0}
+    made(base / "b", started="2026-01-01T00:00:00.000+00:00", step=1500, images=96000, last=last, **facts)
+    made(base / "a", started="2026-01-02T00:00:00.000+00:00", step=20, last={"fid": 9.5, "d_loss": None}, **facts)
+    status.update(made(base / "c[x]", started="2026-01-03T00:00:00.000+00:00"), state="failed", reason="out of\nmemory")
+    return base
+
+
+def test_the_table_has_what_one_asks_of_a_run(three, capsys):
+    assert runs_command([str(three)]) == 0
+    heading, first, second, third = capsys.readouterr().out.splitlines()
+    words = [" ".join(line.split()) for line in (heading, first, second)]
+    assert words[0] == "run status dataset architecture objective tricks step images last metrics time"
+    assert words[1] == "b done digits mlp wgan ema 1.5k 96k d_loss 0.25, g_loss 2, fid 30.5 1m01s"
+    assert words[2] == "a done digits mlp wgan ema 20 - fid 9.5 1m01s"
+    assert third.startswith("c[x]") and "failed" in third and "out of memory" in third
+
+
+@pytest.mark.parametrize(
+    ("column", "order"), [("started", "bac"), ("run", "abc"), ("step", "abc"), ("fid", "abc"), ("d_loss", "bac")]
+)
+def test_the_table_is_sorted_by_any_column(three, capsys, column, order):
+    runs_command([str(three), "--sort", column])
+    assert "".join(line[0] for line in capsys.readouterr().out.splitlines()[1:]) == order
+
+
+def test_the_json_has_everything(three, capsys):
+    runs_command([str(three), "--json"])
+    runs = json.loads(capsys.readouterr().out)
+    assert [one["run"] for one in runs] == ["b", "a", "c[x]"] and runs[0]["last"]["d_real"] == 9.0
+
+
+@pytest.mark.parametrize(("width", "table"), [(80, False), (200, True)])
+def test_a_terminal_gets_a_table_if_it_fits(three, capsys, monkeypatch, width, table):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    runs_command([str(three)])
+    out = capsys.readouterr().out
+    assert ("last metrics" in out) == table and "c[x]" in out and "d_loss 0.25" in out
+    assert max(len(Text.from_ansi(line)) for line in out.splitlines()) <= width
+
+
+def test_no_runs_is_said_kindly_and_mistakes_are_refused(three, tmp_path, capsys, monkeypatch):
+    (tmp_path / "none").mkdir()
+    monkeypatch.chdir(tmp_path / "none")
+    assert runs_command([]) == 0
+    assert capsys.readouterr().out == "There are no runs below outputs/ yet. gantool train makes one.\n"
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
+        runs_command(["nowhere"])
+    with pytest.raises(UsageError, match="cannot sort by 'fidd': choose one of .*fid"):
+        runs_command([str(three), "--sort", "fidd"])
+    (three / "a" / "status.json").write_text("{")
+    runs_command([str(three)])
+    assert "unreadable" in capsys.readouterr().out
+
+
+def test_the_table_needs_no_torch(three):
+    script = (
+        "import sys; from gantool.commands.runs import run; run(sys.argv[1:]); "
+        "assert not {'torch', 'matplotlib', 'numpy', 'rich'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(three)], check=True, capture_output=True)
