@@ -100,7 +100,7 @@ def test_imports_run_down_only(name):
 
 
 def test_there_are_no_cycles():
-    graph = {name: ours(imports(name)) - {name} for name in FILES}
+    graph = {name: ours(imports(name, early=True)) - {name} for name in FILES}
     while graph:  # peel off what imports nothing that is left
         leaves = {name for name, others in graph.items() if not others & set(graph)}
         assert leaves, f"cycle among {sorted(graph)}"

@@ -4,6 +4,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,9 @@ from gantool.commands import doctor
 
 
 @pytest.fixture
-def told(capsys):
+def told(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+
     def run() -> tuple[int, str]:
         code = doctor.run([])
         return code, capsys.readouterr().out
@@ -74,3 +77,32 @@ def test_doctor_speaks_even_where_nothing_else_is_installed():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 1, ran.stderr
     assert "Training cannot run: mend packaging, torch." in ran.stdout
+
+
+def test_doctor_shows_each_gpu(told, monkeypatch):
+    import torch
+
+    properties = SimpleNamespace(name="H200", total_memory=139 * 2**30, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (100 * 2**30, 139 * 2**30))
+    code, text = told()
+    assert code == 0
+    assert re.search(r"^  cuda:0 +ok +H200, 139 GiB, 100 free, compute capability 9\.0, bf16$", text, re.M)
+    assert "device=cuda precision=bf16 for images, fp32 for points" in text
+
+
+def test_doctor_finds_datasets_and_the_cache(told, tmp_path, monkeypatch):
+    (tmp_path / "data" / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "pixels").write_bytes(bytes(3 * 2**20))
+    monkeypatch.setenv("GANTOOL_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("GANTOOL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(doctor, "GIB", 2**20)
+    code, text = told()
+    assert code == 0
+    assert re.search(r"^  mnist +ok +in ", text, re.M)
+    assert re.search(r"^  cifar10 +absent +not there yet: dataset=cifar10 downloads it", text, re.M)
+    assert "3.0 GiB of decoded images" in " ".join(text.split())

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -39,7 +40,7 @@ examples
   gantool sample                                             a picture of the newest run
 
 `gantool COMMAND --help` says more of a command, `gantool list` what there is to choose.
-Tab completion (bash, zsh): eval "$(gantool -sc install=bash)"; fish: gantool -sc install=fish | source
+Tab completion: eval "$(gantool -sc install=bash)"   (fish: gantool -sc install=fish | source)
 """
 
 
@@ -100,7 +101,7 @@ def _help() -> str:
 def _unknown(argv: list[str]) -> str:
     word = argv[0]
     if word.startswith("-") or "=" in word:
-        return f"missing command; did you mean 'gantool train {' '.join(argv)}'?"
+        return f"missing command; did you mean 'gantool train {shlex.join(argv)}'?"
     near = difflib.get_close_matches(word, COMMANDS, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(COMMANDS)}."
     return f"no such command {word!r}. {hint}"

@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from gantool.errors import Interrupted, RunError, UsageError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 _LIST_GROUPS = ("trick", "metric", "logger")
+_MANY = 16  # choices that are not listed where a near one is named
 _EXTRAS = {
     "hydra/launcher/joblib": "joblib",
     "hydra/launcher/ray": "ray",
@@ -53,8 +54,8 @@ def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
     if "hydra" in sys.modules:
         message = _configuration(error, Asked()) if asked is None else _composition(error, asked)
     if message is None and isinstance(error, OSError):
-        return _system(error)
-    return message and Report(message, 2)
+        return _system(error, composing=asked is not None)
+    return Report(message, 2) if message else None
 
 
 def report_bug(error: BaseException, logged: Path | None = None) -> Report:
@@ -85,10 +86,11 @@ def options(group: str, folders: Iterable[Path]) -> list[str]:
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
-def _system(error: OSError) -> Report | None:
+def _system(error: OSError, composing: bool) -> Report | None:
+    """A missing file is the user's mistake only while nothing of ours was to be read yet."""
     if error.errno in _FULL:
         return Report(f"disk full: could not write {error.filename or 'a file'}", 1)
-    if error.errno in _REFUSED and error.filename is not None:
+    if (error.errno in _REFUSED or (composing and error.errno == errno.ENOENT)) and error.filename is not None:
         return Report(f"cannot use {error.filename}: {(error.strerror or '').lower()}; choose another place", 2)
     return None
 
@@ -102,7 +104,7 @@ def _composition(error: BaseException, asked: Asked) -> str | None:
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, error.message, asked)
     for one in (error, error.__cause__, error.__context__):
-        message = _configuration(one, asked) if one else None
+        message = _configuration(one, asked, _overridden(error)) if one else None
         if message:
             return _at(error) + message
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
@@ -112,19 +114,24 @@ def _composition(error: BaseException, asked: Asked) -> str | None:
     return None
 
 
-def _configuration(error: BaseException, asked: Asked) -> str | None:
-    """What is wrong with a value or a YAML file, by itself."""
+def _configuration(error: BaseException, asked: Asked, typed: str = "") -> str | None:
+    """What is wrong with a value or a YAML file, by itself; `typed` is the key on the command line, if known."""
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     if isinstance(error, OmegaConfBaseException):
-        return _bad_value(error, asked)
+        return _bad_value(error, asked, typed)
     return _bad_yaml(error) if isinstance(error, YAMLError) else None
+
+
+def _overridden(error: BaseException) -> str:
+    found = re.match(r"Could not override '([^']+)'", str(error))
+    return found[1] if found else ""
 
 
 def _at(error: BaseException) -> str:
     """Which YAML file is to blame, where it is not the command's own."""
-    found = re.match(r"In '([^']+/[^']+)':", str(error))
+    found = re.match(r"In '((?!hydra/)[^']+/[^']+)':", str(error))
     return f"{found[1]}.yaml: " if found else ""
 
 
@@ -135,7 +142,7 @@ def _unknown_option(error: Any, asked: Asked) -> str:
         return f"{group}={name} needs a plugin: pip install 'gantool[{_EXTRAS[missing]}]'"
     group, _, name = missing.rpartition("/")
     choices = options(group, asked.folders) or list(error.options or ())
-    return f"{_at(error)}unknown option {group}={name}\n  {suggestion(name, choices)}"
+    return f"{_at(error)}unknown option {group}={name}\n  {_hint(name, choices)}"
 
 
 def _unreadable(override: str, message: str, asked: Asked) -> str:
@@ -148,22 +155,34 @@ def _unreadable(override: str, message: str, asked: Asked) -> str:
     return f"cannot read {override!r}: {reason}"
 
 
-def _bad_value(error: Any, asked: Asked) -> str:
+def _bad_value(error: Any, asked: Asked, typed: str) -> str:
     """An error of OmegaConf, which knows the key and its neighbours."""
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationResolutionError
 
-    key, said = str(error.full_key or ""), str(error.msg or error).splitlines()[0]
-    if isinstance(error, MissingMandatoryValue):
-        return f"{key} is missing: give {key}=..."
-    if not isinstance(error, ConfigKeyError | ConfigAttributeError):
-        return f"{key}: {said}" if key else said
-    group = key.partition(".")[0]
-    if group in _LIST_GROUPS and key.count(".") <= 1:
-        return f"unknown key {key!r}\n  is the {group} selected? add it to {group}=[...]"
-    choices = {str(name) for name in (error.parent_node or {})} - {"hydra", "_target_"}
+    place = re.search(r"full_key: (\S+)", str(error))
+    key, said = str(error.full_key or (place[1] if place else "")), str(error).splitlines()[0]
+    choice = re.search(r"hydra\.runtime\.choices\.(\w+)", said)
+    if choice:
+        return f"every run needs {choice[1]}=...: it cannot be left out"
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and not isinstance(error, InterpolationResolutionError):
+        return _unknown_key(key, typed or key, error.parent_node, asked)
+    return f"{key}: {said}" if key else said
+
+
+def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
+    group, *below = typed.split(".")
+    if group in _LIST_GROUPS and below and key.count(".") <= 1:
+        return f"unknown key {typed!r}\n  is {group} {below[0]} selected? Add it to {group}=[...]"
+    choices = {str(name) for name in (parent or {})} - {"hydra", "_target_"}
     if "." not in key:
         choices |= {path.name for folder in asked.folders for path in folder.iterdir() if path.is_dir()} - {"hydra"}
-    return f"unknown key {key!r}\n  {suggestion(key.rpartition('.')[2], choices)}"
+    return f"unknown key {key!r}\n  {_hint(key.rpartition('.')[2], choices)}"
+
+
+def _hint(word: str, choices: Collection[str]) -> str:
+    """`did you mean 'ema'?; choices: ema, instance_noise`, the choices where they help."""
+    hint = suggestion(word, choices)
+    return hint.partition("; choices")[0] if len(choices) > _MANY else hint
 
 
 def _bad_yaml(error: Any) -> str:
@@ -178,8 +197,9 @@ def _no_option(asked: Asked) -> str:
         key, _, value = override.lstrip("+").partition("=")
         choices = options(key, asked.folders)
         if choices and re.fullmatch(r"(?i)null|true|false|[\d.+-]+(e[+-]?\d+)?", value):
-            none = {"experiment": "leave it out to have none; "} | dict.fromkeys(_LIST_GROUPS, f"{key}=[] is none; ")
-            return f"{key}={value} is no option of {key}\n  {none.get(key, '')}choices: {', '.join(choices)}"
+            none = f"write {key}=[] for none; " if key in _LIST_GROUPS else ""
+            none = "leave it out for none; " if key == "experiment" else none
+            return f"{key}={value} is no option of {key}\n  {none}choices: {', '.join(choices)}"
     return "a group takes the name of an option, or a list of names"
 
 

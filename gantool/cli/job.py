@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from gantool.cli.errors import Report, explain, report_bug
 from gantool.config import resolvers  # noqa: F401  registers them, in every worker too
@@ -62,9 +63,11 @@ class Job:
         """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""
         before = status.read(folder)
         if before.get("state") == "done" and before.get("overrides") == overrides:
-            log.info("already finished: %s", folder.root)
             if sweep:
+                log.info("already finished: %s", folder.root)
                 status.update(folder, launch=self.launch)
+            else:
+                log.info("already finished: %s; a larger budget goes on, e.g. steps=...", folder.root)
             return before.get("value")
         if sweep:  # also where the job fails before it begins
             status.update(folder, state="running", launch=self.launch, overrides=overrides, **status.process())
@@ -73,7 +76,7 @@ class Job:
         return value
 
 
-class Folders(Callback):  # type: ignore[misc]  # hydra is untyped
+class Folders(Callback):
     """Notes where Hydra is about to write: for a sweep's summary, and to leave nothing of a run that never began."""
 
     new: ClassVar[Path | None] = None  # the folder of this run or sweep, if it did not exist before
@@ -84,14 +87,17 @@ class Folders(Callback):  # type: ignore[misc]  # hydra is untyped
         cls.new = cls.sweep = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        self._note(Path(config.hydra.run.dir))
+        Folders.new = self._new(config.hydra, "run")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        Folders.new = self._new(config.hydra, "sweep")
         Folders.sweep = Path(config.hydra.sweep.dir)
-        self._note(Folders.sweep)
 
-    def _note(self, folder: Path) -> None:
-        Folders.new = None if folder.exists() else folder
+    def _new(self, hydra: DictConfig, kind: str) -> Path | None:
+        with suppress(OmegaConfBaseException):  # Hydra meets it next, and says so
+            folder = Path(hydra[kind].dir)
+            return None if folder.exists() else folder
+        return None
 
 
 def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, sweep: bool) -> None:
@@ -110,7 +116,9 @@ def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, swee
 
 
 def _write_down(error: BaseException, report: Report, folder: RunFolder, sweep: bool) -> None:
-    log.error("%s", report.message, extra={"file_only": not sweep})  # a single run's message is shown at the very end
+    stopped = isinstance(error, KeyboardInterrupt)
+    last_words = {"file_only": stopped or not sweep}  # the end of the whole command is told on the screen by launch
+    log.log(logging.INFO if stopped else logging.ERROR, "%s", report.message, extra=last_words)
     if explain(error) is None:
         log.error("the traceback:", exc_info=error, extra={"file_only": True})
     if _state(folder) != "running":  # the command has written why

@@ -33,7 +33,7 @@ def run(command: str, argv: Sequence[str]) -> int:
     try:
         flags, overrides = arguments.split(argv)
         asked = Asked(tuple(overrides), (conf_dir(), *map(Path, arguments.config_dirs(flags))))
-        _through_hydra(Job(command, mark), command, [*flags, *_prepared(command, flags, overrides)])
+        through_hydra(command, [f"gantool {command}", *flags, *_prepared(command, flags, overrides)], mark)
         code = 0
     except SystemExit as end:  # argparse, and the end of --help
         code = end.code if isinstance(end.code, int) else 2
@@ -45,7 +45,7 @@ def run(command: str, argv: Sequence[str]) -> int:
         code = show(command, explain(error, asked) or report_bug(error), error)
     finally:
         _tidy()
-    return max(code, _summary(mark, argv)) if Folders.sweep and command in KEEP_FOLDER else code
+    return _summary(mark, argv, code) if Folders.sweep and command in KEEP_FOLDER else code
 
 
 def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[str]:
@@ -96,16 +96,17 @@ def _shared(overrides: Sequence[str]) -> Iterator[str]:
                 yield override.partition("=")[0]
 
 
-def _through_hydra(job: Job, command: str, argv: list[str]) -> None:
-    with _process(command, argv):
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
+def through_hydra(command: str, argv: list[str], mark: str = "") -> None:
+    """Hand `argv`, the program's name first, to Hydra. Errors are raised; `mark` is written into a sweep's jobs."""
+    with _process(argv):
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(Job(command, mark))()
 
 
 @contextmanager
-def _process(command: str, argv: list[str]) -> Iterator[None]:
+def _process(argv: list[str]) -> Iterator[None]:
     """What Hydra and the libraries below take from the process, set for one command."""
-    before, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [f"gantool {command}", *argv]
+    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised to us, not printed
     logging.raiseExceptions = os.environ.get("GANTOOL_DEBUG") == "1"  # a full disk must not spill tracebacks of logging
     try:
@@ -113,11 +114,9 @@ def _process(command: str, argv: list[str]) -> Iterator[None]:
             warnings.showwarning = lambda message, *place, **more: log.warning("%s", str(message).strip())
             yield
     finally:
-        sys.argv = before
-        if full_error is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full_error
+        sys.argv = before[0]
+        os.environ.pop("HYDRA_FULL_ERROR")
+        os.environ.update({"HYDRA_FULL_ERROR": before[1]} if before[1] is not None else {})
 
 
 def _tidy() -> None:
@@ -133,15 +132,15 @@ def _tidy() -> None:
     RunFolder(new).discard_if_unstarted()
 
 
-def _summary(mark: str, argv: Sequence[str]) -> int:
-    """Show and keep what became of the sweep's jobs."""
+def _summary(mark: str, argv: Sequence[str], code: int) -> int:
+    """Show and keep what became of the sweep's jobs; the exit code says so, too."""
     folder = Folders.sweep
     if folder is None or not folder.is_dir():
-        return 0
+        return code
     flags, overrides = arguments.split(argv)
     ours = [override for override in overrides if resume.key_of(override).startswith(resume.NEVER[:2])]
     again = shlex.join(["gantool", "train", *flags, f"resume={folder}", *ours])
-    summary = sweep.summarise(folder, mark, again)
+    summary = sweep.summarise(folder, mark, again, stopped=code != 0)
     sweep.write(summary)
     sweep.show(summary)
-    return 1 if summary.not_done else 0
+    return code or (1 if summary.not_done else 0)

@@ -149,9 +149,26 @@ def _compiler() -> tuple[str, str]:
 
 
 def data() -> Iterator[Row]:
-    yield Row("data", "")
-    for name in ("outputs",):
-        yield Row(name, f"{_free(Path(name))} free")
+    root = Path(os.environ.get("GANTOOL_DATA") or "data")
+    named = "named by" if "GANTOOL_DATA" in os.environ else "another is named by"
+    yield Row("data folder", f"{root.absolute()}, {_free(root)} free; {named} GANTOOL_DATA")
+    yield from _datasets(root)
+    cache = Path(os.environ.get("GANTOOL_CACHE") or "~/.cache/gantool").expanduser()
+    used = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    yield Row("cache", f"{cache}, {used / GIB:.1f} GiB of decoded images, which may be deleted; {_free(cache)} free")
+    yield Row("outputs", f"{Path('outputs').absolute()}, {_free(Path('outputs'))} free")
+
+
+def _datasets(root: Path) -> Iterator[Row]:
+    try:
+        from gantool.datasets.torchvision_sets import SETS
+    except (ImportError, OSError):  # no torch, which has been told above
+        return
+    for name, known in SETS.items():
+        if (root / known.folder).is_dir():
+            yield Row(name, f"in {root / known.folder}", OK)
+        else:
+            yield Row(name, f"not there yet: dataset={name} downloads it", ABSENT)
 
 
 def _free(path: Path) -> str:

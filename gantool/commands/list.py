@@ -81,7 +81,7 @@ def _title(group: Group) -> Text:
 def _keys(option: Option) -> Table:
     table = _table("key", "default", "meaning")
     for key in option.keys:
-        meaning = Text.assemble(key.meaning, (f"  ({key.takes})", "dim"))
+        meaning = Text.assemble(key.meaning, (f"  ({key.takes})" if key.takes else "", "dim"))
         table.add_row(Text(f"{option.package}.{key.path}"), Text(f"= {key.default}"), meaning)
     return table
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gantool.errors import Diverged, Interrupted, RunError
+from gantool.errors import Diverged, Interrupted, RunError, UsageError
 from gantool.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -72,12 +72,10 @@ class Training:
     def diverged(self, step: int, name: str) -> None:
         from gantool.runs import checkpoint, status
 
-        saved = checkpoint.steps(self.folder)
-        last = (
-            f"the last good checkpoint is {self.folder.checkpoint(saved[-1])}"
-            if saved
-            else "no checkpoint had been saved"
-        )
+        try:
+            last = f"the last good checkpoint is {checkpoint.choose(self.folder, 'last')}"
+        except UsageError:
+            last = "no checkpoint had been saved"
         message = (
             f"{name} was no longer finite at step {step}; {last}. Lower the learning rates, "
             "bound the discriminator (trick=[gradient_penalty]) or take precision=fp32"
@@ -140,23 +138,15 @@ class Training:
             self.parts.load_state_dict(state)
             self.best = state["best"]
             self.rows.truncate(self.clock.step)
-            self._drop_later_files()
+            checkpoint.rewind(self.folder, self.clock.step)
         self.row_at = (self.clock.step, self.clock.seconds)
         return resumed
 
-    def _drop_later_files(self) -> None:
-        """Grids of steps that will be trained again."""
-        for path in self.folder.samples.glob("step_*.png"):
-            if int(path.stem.removeprefix("step_")) > self.clock.step:
-                path.unlink()
-
     def _open(self, resumed: bool) -> None:
-        from datetime import UTC, datetime
-
         from gantool.runs import status
         from gantool.runs.folder import write_atomically
 
-        started = status.read(self.folder).get("started") or datetime.now(UTC).isoformat(timespec="seconds")
+        started = status.read(self.folder).get("started") or status.now()
         write_atomically(
             self.folder.config, lambda file: file.write(OmegaConf.to_yaml(self.cfg, resolve=True).encode())
         )
@@ -167,7 +157,8 @@ class Training:
             step=self.clock.step, choices=self.choices, overrides=self.overrides, dataset=self.choices.get("dataset"),
             architecture=self.choices.get("architecture"), objective=self.choices.get("objective"),
             tricks=list(self.config.get("trick") or {}), seed=self.cfg.seed, batch_size=self.cfg.batch_size,
-            **self.parts.facts(), **status.environment(),
+            **self.parts.facts(), versions=status.environment(),
+            git_revision=status.git_revision(), **status.process(),
         )  # fmt: skip
         self.loggers = {
             name: self.parts.builder.make(f"logger.{name}", node, folder=self.folder.events, step=self.clock.step)
@@ -183,7 +174,7 @@ class Training:
         pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)
         for logger in self.loggers.values():
             logger.close()
-        status.update(self.folder, state="done", reason=self._reason(), ended=_now(), seconds=self.clock.seconds)
+        status.update(self.folder, state="done", reason=self._reason(), ended=status.now(), seconds=self.clock.seconds)
         log.info("done at step %d after %.0f s", self.clock.step, self.clock.seconds)
         log.info("samples    %s", self.folder.grid(self.clock.step))
         log.info("animation  %s", self.folder.animation)
@@ -203,7 +194,7 @@ class Training:
             reason=message,
             step=self.clock.step,
             seconds=self.clock.seconds,
-            ended=_now(),
+            ended=status.now(),
         )
         self._draw_curves()
         pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)
@@ -271,9 +262,3 @@ class Training:
         finally:
             for handled, handler in previous.items():
                 signal.signal(handled, handler)
-
-
-def _now() -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).isoformat(timespec="seconds")

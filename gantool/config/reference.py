@@ -128,8 +128,8 @@ def _section(target: str | None, name: str) -> str | None:
 
 def _takes(target: str | None, name: str) -> str:
     fields = signature(target) if target else None
-    annotation = fields[name].annotation if fields and name in fields else OPTIMIZER.get(name, "Any")
-    return phrase(annotation).removeprefix("a ")
+    annotation = fields[name].annotation if fields and name in fields else OPTIMIZER.get(name)
+    return phrase(annotation).removeprefix("a ") if annotation else ""
 
 
 def _source(text: str, node: yaml.Node) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from gantool.game.ranges import Count, Natural
 from gantool.game.types import Images
 
 SMALLEST = 8  # pixels; below, a star is a blob
-CHUNK = 2**22  # pixels drawn at a time
+CHUNK = 2**18  # pixels drawn at a time, so that they stay in the cache
 
 # A shape is a signed distance: (n, H, W) coordinates -> (n, H, W), below 0 inside. All reach the unit circle.
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -28,11 +29,11 @@ def ring(x: Tensor, y: Tensor) -> Tensor:
 
 
 def square(x: Tensor, y: Tensor) -> Tensor:
-    return _edges(x, y, 4).amax(dim=0)
+    return reduce(torch.maximum, _edges(x, y, 4))
 
 
 def triangle(x: Tensor, y: Tensor) -> Tensor:
-    return _edges(x, y, 3).amax(dim=0)
+    return reduce(torch.maximum, _edges(x, y, 3))
 
 
 def cross(x: Tensor, y: Tensor) -> Tensor:
@@ -42,14 +43,18 @@ def cross(x: Tensor, y: Tensor) -> Tensor:
 
 def star(x: Tensor, y: Tensor) -> Tensor:
     """Five points: a pentagram is all that lies beyond at most one of a pentagon's edges."""
-    return _edges(x, y, 5, math.cos(0.4 * math.pi)).topk(2, dim=0).values[1]
+    first, *others = _edges(x, y, 5, math.cos(0.4 * math.pi))
+    second = torch.full_like(first, -math.inf)
+    for edge in others:
+        first, second = torch.maximum(first, edge), torch.maximum(second, torch.minimum(first, edge))
+    return second
 
 
-def _edges(x: Tensor, y: Tensor, sides: int, apothem: float | None = None) -> Tensor:
-    """(sides, n, H, W): how far beyond each edge of a regular polygon; by default of that within the unit circle."""
+def _edges(x: Tensor, y: Tensor, sides: int, apothem: float | None = None) -> list[Tensor]:
+    """(n, H, W) each: how far beyond each edge of a regular polygon; by default of that within the unit circle."""
     turns = [2 * math.pi * side / sides for side in range(sides)]
     reach = math.cos(math.pi / sides) if apothem is None else apothem
-    return torch.stack([math.cos(turn) * x + math.sin(turn) * y - reach for turn in turns])
+    return [math.cos(turn) * x + math.sin(turn) * y - reach for turn in turns]
 
 
 SHAPES: dict[str, Distance] = {each.__name__: each for each in (circle, ring, square, triangle, cross, star)}

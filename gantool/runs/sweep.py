@@ -12,6 +12,7 @@ from gantool.runs.folder import RunFolder, runs_below, write_atomically
 from gantool.runs.resume import key_of
 
 _LOSSES = ("d_loss", "g_loss")
+_NAMED = 4  # jobs with the same fate that are named before it says how many more there are
 _COUNTERS = ("step", "images", "seconds", "images_per_second")
 
 
@@ -49,6 +50,7 @@ class Setting:
 class Summary:
     folder: str
     again: str  # the command that runs what is not done
+    stopped: bool  # before all jobs had begun?
     settings: list[Setting]
     not_done: list[Job]
 
@@ -69,16 +71,17 @@ class Summary:
         return rows
 
 
-def summarise(folder: Path, mark: str, again: str) -> Summary:
+def summarise(folder: Path, mark: str, again: str, stopped: bool = False) -> Summary:
     """Read the jobs that the call `mark` of this sweep has run or passed over."""
-    jobs = [_job(folder, one) for one in runs_below(folder) if status.read(one).get("launch") == mark]
-    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    ours = (one for one in runs_below(folder) if status.read(one).get("launch") == mark)
+    jobs = sorted((_job(folder, one) for one in ours), key=lambda job: job.name)
+    shared = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         own = [override for override in job.overrides if override not in shared and key_of(override) != "seed"]
         groups.setdefault(" ".join(own) or "as given", []).append(job)
     settings = [_fold(name, group) for name, group in groups.items()]
-    return Summary(str(folder), again, settings, [job for job in jobs if job.state != "done"])
+    return Summary(str(folder), again, stopped, settings, [job for job in jobs if job.state != "done"])
 
 
 def write(summary: Summary) -> None:
@@ -99,9 +102,15 @@ def markdown(summary: Summary) -> str:
 def tail(summary: Summary) -> list[str]:
     """Below the table: the counts, who failed and why, and what to do."""
     lines = [f"sweep {summary.folder}: {summary.done} done, {len(summary.not_done)} not done"]
+    reasons: dict[tuple[str, str], list[str]] = {}
     for job in summary.not_done:
-        lines.append(f"  {job.state:12}{job.name}  {' '.join(job.message.split())}".rstrip())
-    return lines + ([f"  run the rest again: {summary.again}"] if summary.not_done else [])
+        reasons.setdefault((job.state, " ".join(job.message.split())), []).append(job.name)
+    for (state, message), names in reasons.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"  {state:12}{', '.join(names[:_NAMED])}{more}")
+        lines += [f"  {'':12}{message}"] if message else []
+    lines += ["  stopped: jobs that had not begun are not listed"] if summary.stopped else []
+    return lines + ([f"  run the rest again: {summary.again}"] if summary.not_done or summary.stopped else [])
 
 
 def show(summary: Summary) -> None:

@@ -1,6 +1,7 @@
 """The generator that is deployed: an average over its recent past."""
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class EMA(Trick):
         half_life = torch.full_like(seen, self.half_life)
         if self.ramp_up:
             half_life = torch.minimum(half_life, self.ramp_up * seen)
-        return 1 - torch.exp2(-self.batch_size / half_life.clamp(min=1e-8))
+        return -torch.expm1(-math.log(2) * self.batch_size / half_life.clamp(min=1e-8))  # 1 - 2^-x to the last digit
 
     def after_g(self, nets: nn.ModuleDict) -> None:
         self.clock.tick()

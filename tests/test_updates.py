@@ -1,0 +1,219 @@
+"""Who moves, when, and through which weights; on the game V(x, y) = x y, whose paths are known."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from toys import Fixed, Linear, Scalar, players, same, verdict, weights
+from torch import Tensor, nn
+
+from gantool.game.game import Game
+from gantool.game.hooks import Objective, Trick
+from gantool.game.updates import Alternating, Player, Simultaneous, after_d, after_g, move
+from gantool.objectives.least_squares import LeastSquares
+from gantool.objectives.minimax import Minimax
+from gantool.objectives.non_saturating import NonSaturating
+from gantool.objectives.wasserstein import Wasserstein
+
+
+class Bilinear(Objective):
+    """V(x, y) = E D(G(z)) = x y: G (x) descends, D (y) ascends. The equilibrium is (0, 0)."""
+
+    def d_loss(self, turn, on_real, on_fake) -> Tensor:
+        return -on_fake.logits.mean()
+
+    def g_loss(self, turn, on_fake) -> Tensor:
+        return on_fake.logits.mean()
+
+
+def bilinear(x: float, y: float, tricks: dict[str, Trick] | None = None) -> Game:
+    return Game(Scalar(x), Linear(torch.tensor([y])), Bilinear(), tricks or {}, Fixed(torch.ones(4, 1)))
+
+
+def where(game: Game) -> tuple[float, float]:
+    return float(game.nets["generator"].x.detach()), float(game.nets["discriminator"].weight.detach())
+
+
+class Counting(Trick):
+    """What happened, in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.log: list[str] = []
+
+    def after_d(self, nets: nn.ModuleDict) -> None:
+        assert not torch.is_grad_enabled()
+        self.log.append("d")
+
+    def after_g(self, nets: nn.ModuleDict) -> None:
+        assert not torch.is_grad_enabled()
+        self.log.append("g")
+
+
+# ---------------------------------------------------------------- the rules
+
+
+def test_simultaneous_descent_spirals_out():
+    """(x, y) -> (x - lr y, y + lr x): a rotation that grows by sqrt(1 + lr^2) a step; both see the old weights."""
+    lr, game = 0.2, bilinear(1.0, 0.5)
+    d, g = players(game, lr)
+    x, y = where(game)
+    for step in range(1, 31):
+        Simultaneous()(game, d, g)
+        x, y = x - lr * y, y + lr * x
+        assert where(game) == pytest.approx((x, y), rel=1e-4, abs=1e-5)
+        assert math.hypot(*where(game)) == pytest.approx(math.hypot(1.0, 0.5) * (1 + lr**2) ** (step / 2), rel=1e-5)
+
+
+def test_alternating_descent_goes_round_and_round():
+    """D first, then G against the new D: x^2 + y^2 + lr x y never changes."""
+    lr, game = 0.2, bilinear(1.0, 0.5)
+    d, g = players(game, lr)
+    x, y = where(game)
+    invariant = x**2 + y**2 + lr * x * y
+    for _ in range(100):
+        Alternating()(game, d, g)
+        y += lr * x
+        x -= lr * y
+        assert where(game) == pytest.approx((x, y), rel=1e-3, abs=1e-4)
+        assert x**2 + y**2 + lr * x * y == pytest.approx(invariant)
+
+
+def test_k_steps_of_d_then_m_of_g():
+    game = bilinear(1.0, 0.5, {"count": Counting()})
+    d, g = players(game, lr=0.1)
+    Alternating(3, 2)(game, d, g)
+    assert game.tricks["count"].log == ["d", "d", "d", "g", "g"]
+    assert (int(d.clock.now), int(g.clock.now)) == (3, 2)
+    y = 0.5 + 3 * 0.1 * 1.0  # three steps along x = 1
+    assert where(game) == pytest.approx((1.0 - 2 * 0.1 * y, y))
+
+
+def test_simultaneous_is_one_step_of_each():
+    game = bilinear(1.0, 0.5, {"count": Counting()})
+    d, g = players(game, lr=0.1)
+    Simultaneous()(game, d, g)
+    assert sorted(game.tricks["count"].log) == ["d", "g"]
+    assert (int(d.clock.now), int(g.clock.now)) == (1, 1)
+
+
+class Looking(Trick):
+    """Looks at reals in G's turn."""
+
+    needs_real = True
+
+
+@pytest.mark.parametrize("tricks", [{}, {"looking": Looking()}], ids=["plain", "needs_real"])
+@pytest.mark.parametrize("update", [Alternating(), Alternating(5, 1), Alternating(2, 3), Simultaneous()], ids=str)
+def test_update_says_how_many_batches_it_draws(update, tricks):
+    """The order of the data is written that far ahead; one too few would read old indices."""
+    game = bilinear(1.0, 0.5, tricks)
+    update(game, *players(game, lr=0.1))
+    assert game.source.asked == update.real_batches(game)
+
+
+# ---------------------------------------------------------------- whose gradients
+
+
+class Net(nn.Module):
+    """D with a hidden layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(1, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1))
+
+    def forward(self, image: Tensor, label: Tensor):
+        return verdict(self.body(image))
+
+
+class Noisy(nn.Module):
+    """G with a hidden layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def forward(self, latent: Tensor, label: Tensor) -> Tensor:
+        return self.body(latent + 1)
+
+
+OBJECTIVES = [Minimax, NonSaturating, LeastSquares, Wasserstein]
+
+
+def small(objective: type[Objective]) -> Game:
+    torch.manual_seed(0)
+    return Game(Noisy(), Net(), objective(), {}, Fixed(torch.linspace(-1, 1, 6)[:, None], latent_dim=2))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_each_player_moves_itself_alone(objective):
+    """Trap: a loss that is never back-propagated, or into the wrong net. The other player stays, bit for bit."""
+    game = small(objective)
+    d, g = players(game, lr=0.1)
+    d_before, g_before = weights(game.nets["discriminator"]), weights(game.nets["generator"])
+    move(game, d, d.grads(game.d_loss()[0]))
+    assert same(g_before, weights(game.nets["generator"]))
+    moved = [not torch.equal(a, b) for a, b in zip(d_before, weights(game.nets["discriminator"]), strict=True)]
+    # the constant of a critic cancels: a difference of means does not depend on D's last bias
+    assert moved == [True, True, True, objective is not Wasserstein]
+    d_before = weights(game.nets["discriminator"])
+    move(game, g, g.grads(game.g_loss()[0]))
+    assert same(d_before, weights(game.nets["discriminator"]))
+    assert not any(torch.equal(a, b) for a, b in zip(g_before, weights(game.nets["generator"]), strict=True))
+    assert all(parameter.grad is None for parameter in game.parameters())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_small_step_lowers_the_movers_loss(objective):
+    """Each against the other as it stands: the sign of both losses is right."""
+    game = small(objective)
+    d, g = players(game, lr=1e-3)
+    for player, loss in ((d, game.d_loss), (g, game.g_loss)):
+        before = loss()[0]
+        move(game, player, player.grads(before))
+        assert float(loss()[0].detach()) < float(before.detach())
+
+
+def test_gradients_pass_the_hooks_of_both_players():
+    class Halved(Trick):
+        def gradients(self, grads):
+            return [grad / 2 for grad in grads]
+
+    game = bilinear(1.0, 0.5, {"once": Halved(), "twice": Halved()})
+    Simultaneous()(game, *players(game, lr=0.4))
+    assert where(game) == pytest.approx((1.0 - 0.1 * 0.5, 0.5 + 0.1 * 1.0))
+
+
+def test_parameters_of_the_objective_learn_with_g():
+    class Offset(Bilinear):
+        def __init__(self):
+            super().__init__()
+            self.offset = nn.Parameter(torch.tensor(3.0))
+
+        def g_loss(self, turn, on_fake) -> Tensor:
+            return super().g_loss(turn, on_fake) + self.offset**2 / 2
+
+    game = Game(Scalar(1.0), Linear(torch.tensor([0.5])), Offset(), {}, Fixed(torch.ones(4, 1)))
+    d, g = players(game, lr=0.1)
+    move(game, d, d.grads(game.d_loss()[0]))
+    assert float(game.objective.offset.detach()) == 3.0
+    move(game, g, g.grads(game.g_loss()[0]))
+    assert float(game.objective.offset.detach()) == pytest.approx(3.0 - 0.1 * 3.0)
+
+
+def test_weight_that_a_loss_does_not_reach_stays():
+    """Its gradient is zero, not missing."""
+    used, unused = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))
+    player = Player([used, unused], partial(torch.optim.Adam, lr=0.1))
+    player.apply(player.grads(used**2))
+    assert float(used.detach()) == pytest.approx(0.9)
+    assert float(unused.detach()) == 1.0
+
+
+def test_after_hooks_leave_the_players_alone():
+    game = bilinear(1.0, 0.5)
+    before = weights(game)
+    after_d(game)
+    after_g(game)
+    assert same(before, weights(game))
