@@ -1,61 +1,35 @@
-"""On a CUDA device: a captured step equals the eager one, for every objective, trick and update there is."""
+"""On a CUDA device: a run that is interrupted and resumed equals the one that was not, under deterministic=true."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from gantool.commands.assembly import Assembly
-from gantool.engine.capture import Captured
-from gantool.errors import UsageError
+from gantool.runs import checkpoint
 
 pytestmark = pytest.mark.gpu
-CONF = Path(__file__).parent.parent / "conf"
 
 
-def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+@pytest.mark.parametrize("architecture", ["mlp", "dcgan"])
+def test_resumed_equals_uninterrupted_on_cuda(compose: Any, tmp_path: Path, architecture: str) -> None:
+    config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+        compose("device=cuda", "deterministic=true", "trick=[ema,gradient_penalty]", f"architecture={architecture}"),
+        resolve=True,
+    )
+    whole = play(Assembly(config), 8)
+    checkpoint.save(tmp_path / "five.pt", play(Assembly(config), 5).state_dict())
+    resumed = Assembly(config)
+    resumed.load_state_dict(checkpoint.load(tmp_path / "five.pt"))
+    play(resumed, 3)
+    for name, value in whole.game.state_dict().items():
+        assert torch.equal(value, resumed.game.state_dict()[name]), name
 
 
-def play(config: dict[str, Any], steps: int, eager: bool) -> tuple[Assembly, Captured]:
-    parts = Assembly(config)
-    step = Captured(parts.step, parts.device)
-    step.eager = eager
+def play(parts: Assembly, steps: int) -> Assembly:
     for _ in range(steps):
-        parts.source.prepare(parts.batches_per_step)
-        step()
-    return parts, step
-
-
-def assert_equal_play(compose: Any, *overrides: str) -> None:
-    nets = [f"architecture.{player}.hidden=[32]" for player in ("generator", "discriminator")]
-    config = compose("device=cuda", "batch_size=16", "deterministic=true", *nets, *overrides)
-    try:
-        eager, _ = play(config, 8, eager=True)
-    except UsageError:
-        return  # a combination that is refused by name
-    captured, step = play(config, 8, eager=False)
-    assert step.graph is not None, "the step was not captured"
-    states = [parts.game.state_dict() | {"meters": parts.meters.total} for parts in (eager, captured)]
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name]), name
-
-
-@pytest.mark.parametrize("objective", options("objective"))
-@pytest.mark.parametrize("update", options("update"))
-def test_captured_objective_equals_eager(compose: Any, objective: str, update: str) -> None:
-    trick = "trick=[gradient_penalty]" if objective == "wasserstein" else "trick=[]"
-    assert_equal_play(compose, f"objective={objective}", f"update={update}", trick)
-
-
-@pytest.mark.parametrize("trick", options("trick"))
-@pytest.mark.parametrize("update", options("update"))
-def test_captured_trick_equals_eager(compose: Any, trick: str, update: str) -> None:
-    assert_equal_play(compose, f"trick=[{trick}]", f"update={update}")
-
-
-@pytest.mark.parametrize("optimizer", options("optimizer"))
-def test_captured_optimizer_with_schedule_equals_eager(compose: Any, optimizer: str) -> None:
-    schedules = [f"optimizer.{player}.schedule.kind=cosine" for player in ("generator", "discriminator")]
-    assert_equal_play(compose, f"optimizer={optimizer}", "trick=[ema]", *schedules)
+        parts.prepare(1)
+        parts.step()
+    return parts

@@ -14,7 +14,6 @@ from yaml import YAMLError
 
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
-from gantool.engine.capture import Captured
 from gantool.engine.deploy import Deployed
 from gantool.engine.meters import Meters
 from gantool.errors import UsageError
@@ -78,16 +77,11 @@ class Assembly:
         self.meters.add(self.update(self.game, self.d, self.g))
 
     def train(self, observer: loop.Observer, stop: Callable[[], bool]) -> bool:
-        step = Captured(self.step, self.device)
-        return loop.train(
-            step,
-            lambda n: self.source.prepare(n * self.batches_per_step),
-            self.meters,
-            self.plan,
-            self.clock,
-            observer,
-            stop,
-        )
+        return loop.train(self.step, self.prepare, self.meters, self.plan, self.clock, observer, stop)
+
+    def prepare(self, steps: int) -> None:
+        """Host work ahead of so many steps."""
+        self.source.prepare(steps * self.batches_per_step)
 
     def grid(self) -> Tensor:
         return self.deployed.images(self.grid_latents, self.grid_labels)

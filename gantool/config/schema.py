@@ -14,6 +14,7 @@ from gantool.game.ranges import Count, Natural, Positive
 Component: TypeAlias = Mapping[str, Any]  # a `_target_` and its arguments
 Components: TypeAlias = Mapping[str, Component]  # any number of them, by name
 Device: TypeAlias = str  # auto, cpu, cuda, cuda:N or mps
+Seed: TypeAlias = int  # in [0, 2**32), which every random generator takes
 
 # Arguments that are known at run time only, of networks, schedules and loggers: never in a configuration.
 FACTS = frozenset({"shape", "latent_dim", "num_classes", "logits", "budget_steps", "folder", "step"})
@@ -52,7 +53,7 @@ class Train:
     images: Count | None
     minutes: Positive | None
     batch_size: Count
-    seed: Natural
+    seed: Seed
     device: Device
     precision: Literal["auto", "fp32", "bf16"]
     deterministic: bool
@@ -77,7 +78,7 @@ class Sample:
     run: str
     checkpoint: Literal["last", "best"] | Natural
     n: Count
-    seed: Natural | None
+    seed: Seed | None
     ema: bool | None
     truncation: Positive | None
     classes: str | Natural | list[str | Natural] | None

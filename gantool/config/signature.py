@@ -143,9 +143,10 @@ def _annotation(target: str, fields: Mapping[str, Field] | None, name: str) -> s
 
 @cache
 def _parse(module: str) -> ast.Module:
-    path = HOUSE.parent.joinpath(*module.split("."))
+    names = module.split(".")
+    path = HOUSE.joinpath(*names[1:])
     for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.is_file():
+        if all(map(str.isidentifier, names)) and file.is_file():
             return ast.parse(file.read_text("utf-8"))
     raise UsageError(f"there is no module {module!r}; `gantool list` shows what there is")
 

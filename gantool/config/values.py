@@ -42,6 +42,7 @@ KINDS = {
     "NonNegative": Kind("a number >= 0", lambda value: _number(value) and value >= 0),
     "Count": Kind("a whole number >= 1", lambda value: _whole(value) and value >= 1),
     "Natural": Kind("a whole number >= 0", lambda value: _whole(value) and value >= 0),
+    "Seed": Kind("a whole number in [0, 2**32)", lambda value: _whole(value) and 0 <= value < 2**32),
     "Device": Kind(
         "auto, cpu, cuda, cuda:N or mps",
         lambda value: isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is not None,

@@ -46,12 +46,12 @@ def decode(path: Path, resolution: int, channels: int) -> np.ndarray:
     Of an animation the first frame. Raises whatever Pillow does on a broken file or one made to exhaust the memory.
     """
     with Image.open(path, formats=FORMATS) as image:
-        image.draft(None, (2 * resolution, 2 * resolution))  # a large JPEG need not be decoded in full
+        image.draft(None, (4 * resolution, 4 * resolution))  # a large JPEG need not be decoded in full
         image.load()
         flat = _flatten(image, "L" if channels == 1 else "RGB")
         turn = UPRIGHT.get(_orientation(image))
     side = min(flat.size)
-    left, top = (flat.width - side) // 2, (flat.height - side) // 2
+    left, top = (flat.width - side) / 2, (flat.height - side) / 2
     small = flat.resize((resolution, resolution), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     pixels = np.asarray(small if turn is None else small.transpose(turn))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)

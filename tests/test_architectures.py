@@ -1,0 +1,255 @@
+"""The nets: shapes for all sorts of data, sizes of the papers, and what surgery relies on."""
+
+import math
+
+import pytest
+import torch
+from toys import plain
+from torch import nn
+
+from gantool.architectures import dcgan, mlp, mlp_maxout
+from gantool.config.build import Builder
+from gantool.config.schema import conf_dir
+from gantool.errors import UsageError
+from gantool.game.networks import Discriminator, Generator, OneHot, ToImage
+
+ARCHITECTURES = sorted(path.stem for path in (conf_dir() / "architecture").glob("*.yaml"))
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+SMALL = {"features": 2, "max_features": 8}
+
+
+def built(compose, name: str, shape: tuple[int, ...], num_classes: int = 0, logits: int = 1):
+    """The nets that the YAML file names, with its own settings."""
+    node, make = plain(compose(f"architecture={name}"))["architecture"], Builder().make
+    facts = {"shape": shape, "num_classes": num_classes}
+    generator = make("g", node["generator"], Generator, latent_dim=node["latent_dim"], **facts)
+    return generator, make("d", node["discriminator"], Discriminator, logits=logits, **facts), node["latent_dim"]
+
+
+def count(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def labels(n: int, label: int = -1) -> torch.Tensor:
+    return torch.full((n,), label)
+
+
+# ---------------------------------------------------------------- every architecture
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 16, 16), (3, 28, 28), (5, 32, 32)], ids=str)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_shapes_and_conventions(compose, name, shape):
+    """Trap: greyscale, 32 pixels or RGB hard-wired somewhere. And `trunk`, `head`, `num_features` are what they say."""
+    torch.manual_seed(0)
+    generator, discriminator, latent_dim = built(compose, name, shape, logits=3)
+    image = generator(torch.randn(4, latent_dim), labels(4))
+    assert image.shape == (4, *shape)
+    assert image.dtype == torch.float32
+    assert image.abs().max() <= 1
+    discriminator.eval()
+    logits, features = discriminator(image, labels(4))
+    assert logits.shape == (4, 3)
+    assert features.shape == (4, discriminator.num_features)
+    assert torch.equal(features, discriminator.trunk(image))
+    assert torch.equal(logits, discriminator.head(features))
+    assert discriminator.head.in_features == discriminator.num_features
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_points_are_built_or_refused(compose, name):
+    """Points keep their scale: no tanh at the end."""
+    if name == "dcgan":
+        with pytest.raises(UsageError, match="is for images, this dataset holds points: take architecture=mlp"):
+            built(compose, name, (2,))
+        return
+    generator, discriminator, latent_dim = built(compose, name, (2,))
+    assert discriminator(torch.randn(4, 2), labels(4)).logits.shape == (4, 1)
+    for layer in generator.modules():
+        if isinstance(layer, nn.Linear) and layer.out_features == 2:
+            layer.bias.data.fill_(40.0)
+    assert generator(torch.randn(4, latent_dim), labels(4)).min() > 10
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_weight_learns(compose, name):
+    torch.manual_seed(0)
+    generator, discriminator, latent_dim = built(compose, name, (3, 16, 16), num_classes=2)
+    label = torch.tensor([0, 1] * 16)
+    loss = discriminator(generator(torch.randn(32, latent_dim), label), label).logits.square().sum()
+    for net in (generator, discriminator):
+        for (key, _), grad in zip(net.named_parameters(), torch.autograd.grad(loss, net.parameters(), retain_graph=True), strict=True):
+            assert grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_batch_norm_keeps_the_defaults_of_its_paper(compose, name):
+    """Trap: `eps` given where `momentum` was meant (BatchNorm2d(128, 0.8))."""
+    for net in built(compose, name, (3, 32, 32))[:2]:
+        for layer in net.modules():
+            if isinstance(layer, NORMS):
+                assert (layer.eps, layer.momentum, layer.affine, layer.track_running_stats) == (1e-5, 0.1, True, True)
+
+
+# ---------------------------------------------------------------- labels
+
+
+def test_one_hot_of_no_label_is_zeros():
+    assert torch.equal(OneHot(3)(torch.tensor([0, 2, -1])), torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 0]]))
+    assert OneHot(0)(torch.tensor([-1, -1])).shape == (2, 0)
+    assert not OneHot(3).state_dict()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_label_changes_what_both_nets_say(compose, name):
+    torch.manual_seed(0)
+    shape = (1, 8, 8)
+    generator, discriminator, latent_dim = (
+        part.eval() if isinstance(part, nn.Module) else part for part in built(compose, name, shape, num_classes=3)
+    )
+    latent, image = torch.randn(2, latent_dim), torch.randn(2, *shape)
+    images = [generator(latent, labels(2, label)) for label in (-1, 0, 1, 2)]
+    verdicts = [discriminator(image, labels(2, label)).logits for label in (-1, 0, 1, 2)]
+    for outputs in (images, verdicts):
+        for i, one in enumerate(outputs):
+            assert not any(torch.allclose(one, other, atol=1e-9) for other in outputs[i + 1 :])
+    unlabelled = torch.cat([latent, torch.zeros(2, 3)], dim=1)
+    assert torch.equal(images[0], generator.body(unlabelled).view(2, *shape))
+    assert torch.equal(verdicts[0], discriminator.head(discriminator.trunk(torch.cat([image, torch.zeros(2, 3, 8, 8)], dim=1))))
+    second = torch.zeros(2, 3, 8, 8)
+    second[:, 1] = 1
+    assert torch.equal(verdicts[2], discriminator.head(discriminator.trunk(torch.cat([image, second], dim=1))))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_label_is_ignored_without_classes(compose, name):
+    generator, discriminator, latent_dim = built(compose, name, (1, 8, 8))
+    generator.eval(), discriminator.eval()
+    latent, image = torch.randn(2, latent_dim), torch.randn(2, 1, 8, 8)
+    assert torch.equal(generator(latent, labels(2, 0)), generator(latent, labels(2, 7)))
+    assert torch.equal(discriminator(image, labels(2, 0)).logits, discriminator(image, labels(2, 7)).logits)
+
+
+# ---------------------------------------------------------------- dcgan
+
+
+@pytest.mark.parametrize(
+    "size, smallest, doublings",
+    [(8, 4, 1), (12, 6, 1), (14, 7, 1), (16, 4, 2), (20, 5, 2), (28, 7, 2), (32, 4, 3), (48, 6, 3), (64, 4, 4), (96, 6, 4),
+     (112, 7, 4), (128, 4, 5), (256, 4, 6)],
+)  # fmt: skip
+def test_dcgan_builds_its_resolutions(size, smallest, doublings):
+    channels = 1 + size % 3
+    assert dcgan.stages((channels, size, size)) == (smallest, doublings)
+    generator = dcgan.Generator((channels, size, size), 6, **SMALL)
+    discriminator = dcgan.Discriminator((channels, size, size), **SMALL)
+    image = generator(torch.randn(2, 6), labels(2))
+    assert image.shape == (2, channels, size, size)
+    maps = [layer for layer in discriminator.trunk if isinstance(layer, nn.Conv2d)]
+    assert len(maps) == doublings
+    assert discriminator.num_features == min(2 * 2 ** (doublings - 1), 8) * smallest**2
+    assert discriminator(image, labels(2)).logits.shape == (2, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_dcgan_takes_any_channels(channels):
+    image = dcgan.Generator((channels, 16, 16), 6, **SMALL)(torch.randn(2, 6), labels(2))
+    assert dcgan.Discriminator((channels, 16, 16), **SMALL)(image, labels(2)).logits.shape == (2, 1)
+
+
+@pytest.mark.parametrize("height, width", [(4, 4), (7, 7), (9, 9), (30, 30), (33, 33), (36, 36), (100, 100), (32, 16)])
+def test_dcgan_refuses_other_resolutions(height, width):
+    for net in (lambda: dcgan.Generator((1, height, width), 6), lambda: dcgan.Discriminator((1, height, width))):
+        with pytest.raises(UsageError, match=f"architecture=dcgan cannot build {height} x {width} pixels: take"):
+            net()
+
+
+def test_dcgan_at_64_pixels_has_the_size_of_its_paper():
+    """100 -> 4 x 4 x 512 -> 8 x 8 x 256 -> 16 x 16 x 128 -> 32 x 32 x 64 -> 64 x 64 x 3 (Radford et al. 2015, figure 1).
+
+    A kernel has 4 x 4 weights a pair of channels; BatchNorm has a gain and a bias a channel and takes the place of
+    the bias before it.
+    """
+    maps = 16 * (512 * 256 + 256 * 128 + 128 * 64 + 64 * 3)
+    assert count(dcgan.Generator((3, 64, 64), 100)) == 100 * 16 * 512 + maps + 2 * (512 + 256 + 128 + 64) + 3
+    assert count(dcgan.Discriminator((3, 64, 64))) == maps + 64 + 2 * (128 + 256 + 512) + 16 * 512 + 1
+
+
+def test_dcgan_starts_as_in_its_paper():
+    torch.manual_seed(0)
+    discriminator = dcgan.Discriminator((3, 64, 64))
+    for layer in discriminator.trunk:
+        if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 10_000:
+            assert float(layer.weight.mean()) == pytest.approx(0, abs=0.001)
+            assert float(layer.weight.std()) == pytest.approx(0.02, rel=0.05)
+        if isinstance(layer, nn.BatchNorm2d):
+            assert float(layer.weight.mean()) == pytest.approx(1, abs=0.01)
+            assert float(layer.weight.std()) == pytest.approx(0.02, rel=0.3)
+    slopes = {layer.negative_slope for layer in discriminator.trunk if isinstance(layer, nn.LeakyReLU)}
+    assert slopes == {0.2}
+
+
+def test_dcgan_without_batch_norm():
+    """As a gradient penalty wants it: no layer in which examples meet."""
+    nets = dcgan.Generator((3, 32, 32), 6, batch_norm=False), dcgan.Discriminator((3, 32, 32), batch_norm=False)
+    assert not any(isinstance(layer, NORMS) for net in nets for layer in net.modules())
+    image = torch.randn(3, 3, 32, 32)
+    together, alone = nets[1](image, labels(3)).logits, nets[1](image[:1], labels(1)).logits
+    assert torch.allclose(together[:1], alone, atol=1e-5)
+
+
+# ---------------------------------------------------------------- mlp and mlp_maxout
+
+
+def linears(net: nn.Module) -> list[tuple[int, int]]:
+    return [(layer.in_features, layer.out_features) for layer in net.modules() if isinstance(layer, nn.Linear)]
+
+
+def test_mlp_has_the_layers_it_was_given():
+    generator = mlp.Generator((2, 4, 4), 5, hidden=[7, 9])
+    assert linears(generator) == [(5, 7), (7, 9), (9, 32)]
+    discriminator = mlp.Discriminator((2, 4, 4), num_classes=3, hidden=[6], logits=2)
+    assert linears(discriminator) == [(5 * 16, 6), (6, 2)]
+    assert linears(mlp.Discriminator((2,), hidden=[])) == [(2, 1)]
+    assert linears(mlp.Generator((2,), 5, hidden=[])) == [(5, 2)]
+
+
+def test_squashes_of_images():
+    x = torch.tensor([[[[-50.0, 0.0, 0.7, 50.0]]]])
+    shape = (1, 1, 4)
+    assert torch.allclose(ToImage(shape, "tanh")(x), torch.tensor([-1, 0, math.tanh(0.7), 1]))
+    assert torch.allclose(ToImage(shape, "sigmoid")(x), torch.tensor([-1, 0, 2 / (1 + math.exp(-0.7)) - 1, 1]))
+    assert torch.equal(ToImage((2,), "tanh")(x), x)
+
+
+def test_maxout_nets_have_the_sizes_of_2014(compose):
+    """100 -> 1200 -> 1200 -> 784, and 784 -> 240 x 5 -> 240 x 5 -> 1 (github.com/goodfeli/adversarial, mnist.yaml)."""
+    generator, discriminator, latent_dim = built(compose, "mlp_maxout", (1, 28, 28))
+    assert latent_dim == 100
+    assert linears(generator) == [(100, 1200), (1200, 1200), (1200, 784)]
+    assert linears(discriminator) == [(784, 1200), (240, 1200), (240, 1)]
+    for net, most in ((generator, 0.05), (discriminator, 0.005)):
+        for layer in net.modules():
+            if isinstance(layer, nn.Linear):
+                assert 0.9 * most < layer.weight.abs().max() <= most
+                assert not layer.bias.any()
+
+
+def test_maxout_by_hand():
+    """Unit 0 is max(x, -x), unit 1 is max(2x + 1, 3)."""
+    layer = mlp_maxout.Maxout(1, units=2, pieces=2)
+    layer.linear.weight.data = torch.tensor([[1.0], [-1.0], [2.0], [0.0]])
+    layer.linear.bias.data = torch.tensor([0.0, 0.0, 1.0, 3.0])
+    assert torch.equal(layer(torch.tensor([[-2.0], [5.0]])), torch.tensor([[2.0, 3.0], [5.0, 11.0]]))
+
+
+def test_dropout_of_2014_leaves_out_but_does_not_scale_up():
+    """A share of the inputs, 0.2 of the pixels and 0.5 of the units; in use, each is scaled by what was kept."""
+    torch.manual_seed(0)
+    layer, x = mlp_maxout.Dropout(0.2), torch.full((100, 1000), 3.0)
+    kept = layer(x)
+    assert set(kept.unique().tolist()) == {0.0, 3.0}
+    assert float((kept == 0).float().mean()) == pytest.approx(0.2, abs=0.01)
+    assert torch.allclose(layer.eval()(x), 0.8 * x)
+    shares = [layer.share for layer in mlp_maxout.Discriminator((1, 8, 8)).trunk if isinstance(layer, mlp_maxout.Dropout)]
+    assert shares == [0.2, 0.5, 0.5]

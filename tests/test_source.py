@@ -1,0 +1,250 @@
+"""Batches: every example once an epoch, in an order that the seed alone decides; and a generator that leaves no trace."""
+
+import copy
+
+import pytest
+import torch
+from toys import pictures, points, same
+from torch import Tensor, nn
+
+from gantool.architectures import dcgan
+from gantool.engine.capture import Captured
+from gantool.engine.deploy import Deployed, evaluating
+from gantool.engine.source import DeviceSource
+from gantool.errors import UsageError
+from gantool.game.game import Game
+from gantool.game.types import Images
+from gantool.objectives.non_saturating import NonSaturating
+from gantool.priors.normal import Normal
+from gantool.tricks.ema import EMA
+from gantool.tricks.spectral_norm import SpectralNorm
+
+
+def source(images: Images, batch_size: int, seed: int = 0, flip: bool = False, reserve: int = 50) -> DeviceSource:
+    made = DeviceSource(images, Normal(), 3, batch_size, seed, flip)
+    made.reserve(reserve)
+    return made
+
+
+def drawn(made: DeviceSource, ticks: list[int]) -> list[int]:
+    """The numbers of the examples, with `prepare` called for as many batches as each tick has."""
+    numbers: list[int] = []
+    for tick in ticks:
+        made.prepare(tick)
+        for _ in range(tick):
+            numbers += made.reals()[0][:, 0].int().tolist()
+    return numbers
+
+
+# ---------------------------------------------------------------- epochs
+
+
+@pytest.mark.parametrize("ticks", [[1] * 30, [30], [7, 1, 20, 2]], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
+def test_every_epoch_shows_every_example_once(batch_size, ticks):
+    numbers = drawn(source(points(10), batch_size), ticks)
+    assert len(numbers) == 30 * batch_size
+    epochs = [numbers[i : i + 10] for i in range(0, len(numbers), 10)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(10))
+    assert len({tuple(epoch) for epoch in epochs}) == len(epochs)  # 10! orders: the same one twice is no chance
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    """Neither batch size, nor ticks, nor anybody's random numbers change it."""
+    torch.manual_seed(1)
+    expected = drawn(source(points(10), 2), [30])
+    torch.manual_seed(2)
+    assert drawn(source(points(10), 6), [1] * 10) == expected
+    assert drawn(source(points(10), 5, reserve=4), [3, 4, 4, 1]) == expected
+    assert drawn(source(points(10), 5, seed=1), [12]) != expected
+
+
+def test_labels_stay_with_their_examples():
+    made = source(points(12, classes=3), 5)
+    made.prepare(10)
+    for _ in range(10):
+        image, label = made.reals()
+        assert torch.equal(image[:, 0].long() % 3, label)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9])
+def test_source_resumes_where_it_was(stop):
+    """The number of examples drawn is all there is to save, in the middle of an epoch and of a tick too."""
+    straight = drawn(source(points(10), 4), [12])
+    first = source(points(10), 4)
+    first.prepare(12)
+    begun = [number for _ in range(stop) for number in first.reals()[0][:, 0].int().tolist()]
+    assert list(first.state_dict()) == ["drawn"]
+    second = source(points(10), 4)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert begun + drawn(second, [12 - stop]) == straight
+
+
+def test_no_wish_for_more_than_there_is():
+    with pytest.raises(UsageError, match="batch_size=11 is larger than the dataset, which has 10 examples"):
+        source(points(10), 11)
+    assert sorted(drawn(source(points(10), 10), [1])) == list(range(10))
+
+
+@pytest.mark.parametrize("seed", [0, 2**31, 1_700_000_000_000_000_000])
+def test_any_seed_will_do(seed):
+    """People type the time, in nanoseconds too."""
+    assert sorted(drawn(source(points(10), 5, seed=seed), [2])) == list(range(10))
+
+
+# ---------------------------------------------------------------- pixels
+
+
+def test_pixels_become_floats_between_minus_one_and_one():
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1)
+    made = source(Images(pixels, torch.full((3,), -1)), 3)
+    made.prepare(1)
+    image, _ = made.reals()
+    assert image.dtype == torch.float32
+    assert torch.allclose(image.flatten().sort().values, torch.tensor([-1.0, -0.6, 1.0]))
+
+
+def test_flip_mirrors_half_of_the_images():
+    """Left to right, each image by a coin of its own, whole; its label stays."""
+    torch.manual_seed(0)
+    data = pictures(200, (2, 3, 4))
+    made = source(data, 200, flip=True)
+    made.prepare(20)
+    share, originals = [], {tuple((p.float() / 127.5 - 1).flatten().tolist()): i for i, p in enumerate(data.pixels)}
+    for _ in range(20):
+        image, label = made.reals()
+        found = [originals.get(tuple(one.flatten().tolist())) for one in image]
+        mirrored = [originals.get(tuple(one.flip(2).flatten().tolist())) for one in image]
+        for straight, mirror, of in zip(found, mirrored, label.tolist(), strict=True):
+            assert (straight is None) != (mirror is None)
+            assert of == (straight if mirror is None else mirror) % 2
+        share.append(sum(straight is None for straight in found) / 200)
+    assert sum(share) / 20 == pytest.approx(0.5, abs=0.03)
+    assert len(set(share)) > 1
+
+
+def test_points_and_unflipped_images_come_as_they_are():
+    assert sorted(drawn(source(points(10), 10, flip=True), [1])) == list(range(10))
+    data = pictures(6)
+    made = source(data, 6)
+    made.prepare(1)
+    assert same(sorted(made.reals()[0], key=lambda p: p.tolist()), sorted(data.pixels / 127.5 - 1, key=lambda p: p.tolist()))
+
+
+# ---------------------------------------------------------------- latents
+
+
+def test_latents_ask_for_labels_as_often_as_the_data_has_them():
+    torch.manual_seed(0)
+    labels = torch.tensor([0] * 700 + [1] * 250 + [2] * 50)
+    made = source(Images(torch.zeros(1000, 2), labels, ("a", "b", "c")), 1000)
+    counts = sum(torch.bincount(made.latents()[1], minlength=3) for _ in range(50)) / 50_000
+    assert torch.allclose(counts, torch.tensor([0.7, 0.25, 0.05]), atol=0.01)
+    latent, label = source(points(10), 4).latents()
+    assert (latent.shape, latent.dtype, label.tolist()) == ((4, 3), torch.float32, [-1] * 4)
+
+
+def test_latents_are_fresh_every_time():
+    """Trap: random numbers that start anew. Two draws differ; the global seed decides both."""
+    made = source(points(10), 4)
+    torch.manual_seed(5)
+    first, second = made.latents()[0], made.latents()[0]
+    assert not torch.equal(first, second)
+    torch.manual_seed(5)
+    assert torch.equal(first, made.latents()[0])
+
+
+# ---------------------------------------------------------------- the deployed generator
+
+
+def trained_game() -> Game:
+    """BatchNorm and spectral norm in G, whose buffers change whenever they are used in train mode; and an EMA of it."""
+    torch.manual_seed(0)
+    shape, small = (1, 8, 8), {"features": 4, "max_features": 8}
+    nets = dcgan.Generator(shape, 3, **small), dcgan.Discriminator(shape, **small)
+    tricks = {"spectral_norm": SpectralNorm("both"), "ema": EMA()}
+    game = Game(*nets, NonSaturating(), tricks, source(pictures(20), 4))
+    for _ in range(3):
+        game.nets["generator"](torch.randn(4, 3), torch.full((4,), -1))
+    with torch.no_grad():
+        game.tricks["ema"].after_g(game.nets)
+    return game
+
+
+def snapshot(game: Game) -> tuple[list[Tensor], list[bool], Tensor]:
+    state = [tensor.clone() for tensor in (*game.parameters(), *game.buffers())]
+    return state, [module.training for module in game.modules()], torch.get_rng_state()
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_drawing_leaves_no_trace(raw):
+    """Trap: G sampled in train mode. Weights, buffers, modes and random numbers are as before, bit for bit."""
+    game = trained_game()
+    next(iter(game.nets["generator"].body)).eval()  # a mode that differs must come back too
+    state, modes, rng = snapshot(game)
+    deployed = Deployed(game, Normal(), 3, [5, 5], raw=raw, batch_size=4)
+    assert deployed.draw(10, torch.Generator().manual_seed(1)).shape == (10, 1, 8, 8)
+    deployed.latents(3, torch.Generator(), truncation=0.5)
+    after = snapshot(game)
+    assert same(state, after[0])
+    assert modes == after[1]
+    assert torch.equal(rng, after[2])
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_sample_does_not_depend_on_its_neighbours(raw):
+    """Eval mode: the same latent gives the same image alone and in any batch. In train mode BatchNorm would mix them."""
+    game = trained_game()
+    net = game.nets["generator"] if raw else game.deployed
+    latent, label = torch.randn(9, 3), torch.full((9,), -1)
+    whole = Deployed(game, Normal(), 3, [], raw=raw).images(latent, label)
+    pieces = Deployed(game, Normal(), 3, [], raw=raw, batch_size=2).images(latent, label)
+    assert torch.allclose(whole, pieces, atol=1e-6)
+    assert not torch.allclose(net(latent, label), whole, atol=1e-3)  # the net itself is in train mode
+
+
+def test_deployed_is_the_average_and_raw_is_not():
+    game = trained_game()
+    with torch.no_grad():
+        for parameter in game.nets["generator"].parameters():
+            parameter += 0.5
+    latent, label = torch.randn(5, 3), torch.full((5,), -1)
+    with evaluating(game), torch.no_grad():
+        live, average = game.nets["generator"](latent, label), game.tricks["ema"].average(latent, label)
+    assert torch.allclose(Deployed(game, Normal(), 3, []).images(latent, label), average, atol=1e-6)
+    assert torch.allclose(Deployed(game, Normal(), 3, [], raw=True).images(latent, label), live, atol=1e-6)
+    assert not torch.allclose(live, average, atol=1e-3)
+
+
+def test_draws_follow_their_seed_and_the_data():
+    game = trained_game()
+    deployed = Deployed(game, Normal(), 3, [900, 0, 100])
+    seeds = [deployed.draw(6, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(seeds[0], seeds[1])
+    assert not torch.equal(seeds[0], seeds[2])
+    counts = torch.bincount(deployed.labels(20_000, torch.Generator().manual_seed(0)), minlength=3) / 20_000
+    assert torch.allclose(counts, torch.tensor([0.9, 0.0, 0.1]), atol=0.01)
+    assert Deployed(game, Normal(), 3, []).labels(3, torch.Generator()).tolist() == [-1] * 3
+    assert deployed.latents(1000, torch.Generator(), truncation=0.5).abs().max() <= 0.5
+
+
+def test_evaluating_gives_every_module_its_mode_back():
+    net = nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.Dropout()))
+    net[1].eval()
+    before = [module.training for module in net.modules()]
+    with pytest.raises(KeyError), evaluating(net):
+        assert not any(module.training for module in net.modules())
+        raise KeyError
+    assert [module.training for module in net.modules()] == before == [True, True, False, False]
+
+
+# ---------------------------------------------------------------- a step on the CPU
+
+
+def test_step_on_the_cpu_runs_once_a_call():
+    calls: list[int] = []
+    step = Captured(lambda: calls.append(1), torch.device("cpu"))
+    for n in range(1, 8):
+        step()
+        assert len(calls) == n
