@@ -76,6 +76,8 @@ def _main(argv: list[str]) -> int:
     if COMMANDS[name].hydra:
         from gantool.cli import launch
 
+        # threads that spin while they wait cost a factor of 20 where jobs share the cores; read when torch is loaded
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         return launch.run(name, rest)
     return _plain(name, rest)
 

@@ -62,7 +62,7 @@ class Job:
     def _run_in(self, folder: RunFolder, cfg: DictConfig, overrides: list[str], sweep: bool) -> Any:
         """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""
         before = status.read(folder)
-        if before.get("state") == "done" and before.get("overrides") == overrides:
+        if before.get("state") == "done" and sorted(before.get("overrides") or ()) == sorted(overrides):
             if sweep:
                 log.info("already finished: %s", folder.root)
                 status.update(folder, launch=self.launch)
@@ -116,17 +116,17 @@ def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, swee
 
 
 def _write_down(error: BaseException, report: Report, folder: RunFolder, sweep: bool) -> None:
-    stopped = isinstance(error, KeyboardInterrupt)
-    last_words = {"file_only": stopped or not sweep}  # the end of the whole command is told on the screen by launch
-    log.log(logging.INFO if stopped else logging.ERROR, "%s", report.message, extra=last_words)
+    message, stopped = report.message, isinstance(error, KeyboardInterrupt)
+    last_words = {"file_only": stopped or not sweep}  # how the whole command ended is told on the screen by launch
+    log.log(logging.INFO if stopped else logging.ERROR, "%s", message, extra=last_words)
     if explain(error) is None:
         log.error("the traceback:", exc_info=error, extra={"file_only": True})
-    if _state(folder) != "running":  # the command has written why
-        return
-    states = {KeyboardInterrupt: "interrupted", Diverged: "diverged"}
-    state = next((name for kind, name in states.items() if isinstance(error, kind)), "failed")
-    with suppress(UsageError, RunError):  # the disk may be full
-        status.update(folder, state=state, error=report.message, ended=status.now())
+        message = message.splitlines()[0]
+    if _state(folder) == "running":  # else the command itself has written why
+        states = {KeyboardInterrupt: "interrupted", Diverged: "diverged"}
+        state = next((name for kind, name in states.items() if isinstance(error, kind)), "failed")
+        with suppress(UsageError, RunError):  # the disk may be full
+            status.update(folder, state=state, error=message, ended=status.now())
 
 
 def _state(folder: RunFolder) -> str:

@@ -46,7 +46,7 @@ def decode(path: Path, resolution: int, channels: int) -> np.ndarray:
     Of an animation the first frame. Raises whatever Pillow does on a broken file or one made to exhaust the memory.
     """
     with Image.open(path, formats=FORMATS) as image:
-        image.draft(None, (4 * resolution, 4 * resolution))  # a large JPEG need not be decoded in full
+        image.draft(None, (2 * resolution, 2 * resolution))  # a large JPEG need not be decoded in full
         image.load()
         flat = _flatten(image, "L" if channels == 1 else "RGB")
         turn = UPRIGHT.get(_orientation(image))

@@ -1,0 +1,70 @@
+"""The command line in process: run it, and see its exit code, output and folders."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from gantool.cli.dispatch import main
+from gantool.runs import status
+from gantool.runs.folder import RunFolder
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Gantool = Callable[..., Result]
+
+
+@pytest.fixture(name="gantool")
+def gantool_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Iterator[Gantool]:
+    """`gantool("train", "seed=1")` in an empty folder; the process's logging and paths are put back afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, logging.raiseExceptions
+
+    def run(*argv: str) -> Result:
+        capfd.readouterr()
+        code = main(argv)
+        return Result(code, *capfd.readouterr())
+
+    yield run
+    root.handlers[:], root.level, logging.raiseExceptions = before
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def fake_train(cfg: DictConfig) -> float | None:
+    """Leaves a folder as a finished run does, and learns nothing. Fails where a seed or setting says so."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    folder, overrides = RunFolder(hydra.runtime.output_dir), list(hydra.overrides.task)
+    if cfg.seed == 666:
+        raise ValueError("what a bug says")
+    folder.root.mkdir(parents=True, exist_ok=True)
+    folder.config.write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    folder.overrides.write_text(yaml.safe_dump(overrides))
+    runs = status.read(folder).get("runs", 0) + 1
+    status.update(folder, state="running", overrides=overrides, started=status.now(), runs=runs, error=None)
+    if cfg.seed == 130:
+        raise KeyboardInterrupt
+    last = {"step": 3, "d_loss": float(cfg.seed), "g_loss": 0.5, "d_real": 9.0, "fid": 10.0 * cfg.seed}
+    status.update(folder, state="done", last=last)
+    return 0.25
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "status.json").read_text())

@@ -1,0 +1,574 @@
+"""What a person meets at the command line: help, messages, exit codes, and that nothing is left behind by a mistake."""
+
+import errno
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from omegaconf.errors import OmegaConfBaseException
+
+from cli_helpers import Gantool, fake_train, files, gantool_fixture, read_status  # noqa: F401 (it is a fixture)
+from gantool.cli import argv as arguments
+from gantool.cli.dispatch import COMMANDS
+from gantool.cli.errors import Asked, explain
+from gantool.commands import console
+from gantool.config.reference import read_command, read_groups
+from gantool.config.schema import conf_dir
+from gantool.errors import Diverged, Interrupted, RunError, UsageError
+from gantool.runs import resume
+from gantool.runs.folder import RunFolder
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gantool.commands.train.run", fake_train)
+
+
+def python(code: str) -> str:
+    """Standard output of a fresh interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=conf_dir().parent)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# ---------------------------------------------------------------------------------------------- help and version
+
+
+def test_help_is_light_and_quick():
+    code = """
+import sys, time
+from gantool.cli.dispatch import main
+code = main(["--help"])
+heavy = {"torch", "hydra", "omegaconf", "rich", "yaml", "numpy"} & set(sys.modules)
+print("end", code, sorted(heavy), time.process_time() < 0.3)
+"""
+    out = python(code)
+    assert out.splitlines()[-1] == "end 0 [] True"
+    assert all(name in out for name in COMMANDS)
+
+
+def test_help_of_train_needs_no_torch_and_names_everything():
+    code = """
+import sys
+from gantool.cli.dispatch import main
+print("end", main(["train", "--help"]), "torch" in sys.modules)
+"""
+    out = python(code)
+    assert out.splitlines()[-1] == "end 0 False"
+    for group in read_groups(conf_dir()):
+        if group.command == "train":
+            assert all(re.search(rf"\b{option.name}\b", out) for option in group.options), group.name
+    for key in read_command(conf_dir() / "train.yaml"):
+        assert f"  {key.path}={key.default}" in out
+    assert "sampler" not in out and "resume=RUN" in out and "gantool train -m" in out
+
+
+def test_help_of_sample(gantool: Gantool):
+    result = gantool("sample", "--help")
+    assert result.code == 0 and "sampler" in result.out and "objective" not in result.out
+    assert all(f"  {key.path}={key.default}" in result.out for key in read_command(conf_dir() / "sample.yaml"))
+
+
+def test_no_arguments_is_a_mistake(gantool: Gantool):
+    result = gantool()
+    assert (result.code, result.out) == (2, "") and "usage: gantool COMMAND" in result.err
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["train", "--version"], ["sample", "seed=1", "--version"]])
+def test_version(gantool: Gantool, argv: list[str]):
+    assert gantool(*argv)[:2] == (0, "gantool 0.1.0\n")
+
+
+def test_python_m():
+    done = subprocess.run(
+        [sys.executable, "-m", "gantool", "tran"], capture_output=True, text=True, cwd=conf_dir().parent
+    )
+    assert done.returncode == 2 and done.stderr == "gantool: no such command 'tran'. Did you mean 'train'?\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["xyzzy"], "no such command 'xyzzy'. There are train, sample,"),
+        (["dataset=mnist"], "missing command; did you mean 'gantool train dataset=mnist'?"),
+        (["-m", "trick=[],[ema]"], "missing command; did you mean 'gantool train -m 'trick=[],[ema]''?"),
+    ],
+)
+def test_command_that_is_none(gantool: Gantool, argv: list[str], said: str):
+    result = gantool(*argv)
+    assert result.code == 2 and said in result.err
+
+
+# ---------------------------------------------------------------------------------------------- mistakes
+
+MISTAKES = [
+    (["optimizer.lrr=1"], ["unknown key 'optimizer.lrr'", "choices: discriminator, generator"]),
+    (["optimizer.generator.lrr=1"], ["unknown key 'optimizer.generator.lrr'", "did you mean 'lr'?; choices: betas,"]),
+    (["optimizer.generator.lr=fast"], ["optimizer.generator.lr", "'fast'"]),
+    (["optimizer.generator.lr=-1"], ["optimizer.generator.lr", "-1"]),
+    (["update.discriminator_steps=2.5"], ["update.discriminator_steps must be a whole number", "2.5"]),
+    (["dataset=mnits"], ["unknown option dataset=mnits", "did you mean 'mnist'?; choices: "]),
+    (["trick=[emma]"], ["unknown option trick=emma", "did you mean 'ema'?; choices: "]),
+    (["-m", "trick=[],[emma]"], ["unknown option trick=emma", "did you mean 'ema'?"]),
+    (["datset=mnist"], ["unknown key 'datset'", "did you mean 'dataset'?"]),
+    (["trick.ema.half_life=3"], ["unknown key 'trick.ema.half_life'", "is trick ema selected? Add it to trick=[...]"]),
+    (["trick=[ema]", "trick.ema.decay=1"], ["unknown key 'trick.ema.decay'", "choices: half_life, ramp_up"]),
+    (["metric.modes.least=3"], ["is metric modes selected? Add it to metric=[...]"]),
+    (["trick=[a"], ["cannot read 'trick=[a': no viable alternative at input '[a'"]),
+    (["objective=null"], ["objective=null is no option of objective", "choices: least_squares,"]),
+    (["experiment=null"], ["leave it out for none"]),
+    (["trick=null"], ["write trick=[] for none"]),
+    (["--help", "dataset=mnits"], ["unknown option dataset=mnits"]),
+    (["trick=[label_smoothing]", "trick.label_smoothing.real=1.5"], ["trick.label_smoothing.real", "[0, 1]", "1.5"]),
+    (["mnist"], ["cannot read 'mnist': settings are written key=value", "did you mean dataset=mnist?"]),
+    (["seed=1,2"], ["seed=1,2 is several values: add -m"]),
+    (["sampler=grid"], ["there is no group 'sampler' in this command"]),
+    (["~objective"], ["every run needs objective=...: it cannot be left out"]),
+    (["dataset=folder"], ["missing", "give dataset.path=..."]),
+    (["seed=${nope}"], ["'nope' not found"]),
+    (["hydra/launcher=ray", "-m"], ["hydra/launcher=ray needs a plugin: pip install 'gantool[ray]'"]),
+    (["--config-dir", "nowhere"], ["nowhere' not found"]),
+    (["--nonsense"], ["unrecognized arguments: --nonsense"]),
+    (["--experimental-rerun", "x"], ["is not offered"]),
+    (["resume="], ["give resume=outputs/..."]),
+    (["resume=nowhere"], ["no such run: nowhere"]),
+    (["-m", "resume=nowhere"], ["nowhere is no sweep"]),
+    (["hydra.run.dir=/dev/null/x"], ["cannot use /dev/null/x: not a directory"]),
+]
+
+
+@pytest.mark.parametrize(("argv", "said"), MISTAKES, ids=lambda value: " ".join(value)[:40])
+def test_mistake_is_one_sentence_and_leaves_nothing(gantool: Gantool, tmp_path: Path, argv: list[str], said: list[str]):
+    if "hydra/launcher=ray" in argv and find_spec("hydra_plugins"):
+        pytest.skip("a launcher is installed")
+    result = gantool("train", *argv)
+    assert result.code == 2
+    assert all(words in result.err for words in said), result.err
+    assert "Traceback" not in result.err and "HYDRA_FULL_ERROR" not in result.err
+    assert "gantool train: " in result.err and len(result.err.splitlines()) <= 9
+    assert files(tmp_path) == []
+
+
+MY_FILES = {
+    "objective/typo.yaml": "_target_: gantool.tricks.gradient_penalty.GradientPenalty\nwieght: 3\n",
+    "objective/broken.yaml": "a: [1\nb: 2\n",
+    "experiment/typo.yaml": "# @package _global_\ndefaults: [{override /datset: ring}]\n",
+    "experiment/tricky.yaml": "# @package _global_\ndefaults: [override /trick: [ema]]\ntrick: {ema: {half_life: 5}}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["objective=typo"], ["unknown key 'objective.wieght'", "did you mean 'weight'?"]),
+        (["objective=broken"], ["broken.yaml, line 2: no valid YAML"]),
+        (["experiment=typo"], ["experiment/typo.yaml: there is no group 'datset'"]),
+        (["experiment=tricky", "trick=[]"], ["trick.ema: has settings (half_life) but is not selected"]),
+        (["objective=tpyo"], ["did you mean 'typo'?", "wgan_gp"]),
+    ],
+)
+def test_mistake_in_the_users_own_files(gantool: Gantool, tmp_path: Path, argv: list[str], said: list[str]):
+    for name, text in MY_FILES.items():
+        (tmp_path / "my" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "my" / name).write_text(text)
+    result = gantool("train", "--config-dir", "my", *argv)
+    assert result.code == 2 and all(words in result.err for words in said), result.err
+    assert [path for path in files(tmp_path) if not path.startswith("my")] == []
+
+
+def test_users_own_option_is_offered_in_help(gantool: Gantool, tmp_path: Path):
+    (tmp_path / "my" / "objective").mkdir(parents=True)
+    (tmp_path / "my" / "objective" / "mine.yaml").write_text("# My own. Source: me.\n_target_: my_gan.Mine\n")
+    assert "mine" in gantool("train", "--help", "-cd", "my").out
+
+
+# ---------------------------------------------------------------------------------------------- argv
+
+
+def test_flags_may_stand_anywhere(gantool: Gantool):
+    result = gantool("train", "dataset=ring", "--cfg", "job", "seed=7", "--package", "seed")
+    assert (result.code, result.out) == (0, "7\n")
+
+
+def test_info_does_not_swallow_an_override(gantool: Gantool):
+    assert arguments.split(["--info", "seed=7"]) == (["--info=all"], ["seed=7"])
+    assert arguments.split(["seed=7", "-i", "defaults"]) == (["--info=defaults"], ["seed=7"])
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", "0_seed=1,trick=[ema]", "(1)", "日本", "end\\", "a\\'b", "~x", "plain-1.5"]
+)
+def test_quoted_path_reads_back(name: str):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    assert (
+        OverridesParser.create().parse_override(arguments.quoted_path(f"resume={arguments.quoted(name)}")).value()
+        == name
+    )
+
+
+def test_path_with_special_characters_reaches_the_configuration(gantool: Gantool, tmp_path: Path):
+    (tmp_path / "0_seed=1,trick=[ema] (2)").mkdir()
+    result = gantool("sample", "run=0_seed=1,trick=[ema] (2)", "--cfg", "job", "--package", "run")
+    assert (result.code, result.out) == (0, "0_seed=1,trick=[ema] (2)\n")
+    assert arguments.quoted_path("run=a,b (1)") == "run=a,'b (1)'"  # a sweep
+    assert arguments.quoted_path("dataset.path=~") == f"dataset.path={os.path.expanduser('~')}"
+    assert arguments.quoted_path("run='x y'") == "run='x y'"
+    assert arguments.quoted_path("seed=(1)") == "seed=(1)"
+
+
+# ---------------------------------------------------------------------------------------------- a run and its end
+
+
+def test_run_folder_by_default(gantool: Gantool, fake: None, tmp_path: Path):
+    assert gantool("train", "objective=wgan_gp").code == 0
+    (folder,) = (tmp_path / "outputs").glob("*/*/*")
+    assert folder.parts[-3:-1] == ("digits", "wgan_gp")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[0-9a-f]{4}", folder.name)
+    assert read_status(folder)["value"] == 0.25
+
+
+def test_two_runs_started_together_have_two_folders(gantool: Gantool, fake: None, tmp_path: Path):
+    for _ in range(2):
+        gantool("train")
+    assert len(list((tmp_path / "outputs").glob("*/*/*"))) == 2
+
+
+def test_users_class_beside_the_current_folder_imports(gantool: Gantool, monkeypatch, tmp_path: Path):
+    (tmp_path / "my_only_gan.py").write_text("")
+    monkeypatch.setattr("gantool.commands.train.run", lambda cfg: __import__("my_only_gan") and None)
+    assert gantool("train", "hydra.run.dir=r").code == 0
+    sys.modules.pop("my_only_gan")
+
+
+def test_bug_is_one_sentence_and_a_traceback_in_a_file(gantool: Gantool, fake: None, tmp_path: Path):
+    result = gantool("train", "seed=666")
+    assert result.code == 1
+    assert "gantool train: internal error: ValueError: what a bug says" in result.err and "Traceback" not in result.err
+    log = Path(re.search(r"the traceback is in (\S+);", result.err)[1])
+    assert "in fake_train" in log.read_text()
+    log.unlink()
+    assert files(tmp_path) == []
+
+
+def test_bug_in_the_middle_of_a_run_is_in_its_log(gantool: Gantool, monkeypatch, tmp_path: Path):
+    def run(cfg: object) -> None:
+        fake_train(cfg)
+        from gantool.runs import status
+
+        status.update(RunFolder("r"), state="running")
+        raise ZeroDivisionError("bug")
+
+    monkeypatch.setattr("gantool.commands.train.run", run)
+    result = gantool("train", "hydra.run.dir=r")
+    assert result.code == 1 and "the traceback is in " in result.err and "train.log" in result.err
+    assert "ZeroDivisionError: bug" in (tmp_path / "r" / "train.log").read_text()
+    assert read_status(tmp_path / "r")["state"] == "failed" and "bug" in read_status(tmp_path / "r")["error"]
+
+
+def test_debug_shows_the_traceback(gantool: Gantool, fake: None, monkeypatch):
+    monkeypatch.setenv("GANTOOL_DEBUG", "1")
+    result = gantool("train", "seed=666")
+    assert "Traceback" in result.err and "in fake_train" in result.err
+    Path(re.search(r"the traceback is in (\S+);", result.err)[1]).unlink()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "state"),
+    [
+        (RunError("the disk died"), 1, "failed"),
+        (Diverged("d_loss was nan"), 1, "diverged"),
+        (Interrupted("stopped by SIGTERM", 143), 143, "interrupted"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(errno.ENOSPC, "No space left", "x.pt"), 1, "failed"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_end_of_a_run(gantool: Gantool, monkeypatch, tmp_path: Path, error: BaseException, code: int, state: str):
+    def run(cfg: object) -> None:
+        from gantool.runs import status
+
+        status.update(RunFolder("r"), state="running")
+        raise error
+
+    monkeypatch.setattr("gantool.commands.train.run", run)
+    result = gantool("train", "hydra.run.dir=r")
+    assert result.code == code
+    assert result.err.count("gantool train: ") == 1 and "Error executing job" not in result.err
+    assert read_status(tmp_path / "r")["state"] == state
+    assert (tmp_path / "r" / "train.log").read_text().count("\n") == 1
+
+
+def test_mistake_does_not_touch_a_folder_that_was_there(gantool: Gantool, tmp_path: Path):
+    (tmp_path / "r").mkdir()
+    assert gantool("train", "hydra.run.dir=r", "optimizer.generator.lr=-1").code == 2
+    assert files(tmp_path) == ["r"]
+
+
+def test_done_run_is_not_run_again(gantool: Gantool, fake: None, tmp_path: Path):
+    for _ in range(2):
+        assert gantool("train", "hydra.run.dir=r").code == 0
+    assert read_status(tmp_path / "r")["runs"] == 1
+    assert gantool("train", "hydra.run.dir=r", "seed=5").code == 0
+    assert read_status(tmp_path / "r")["runs"] == 2
+
+
+@pytest.mark.parametrize("argv", [["seed=1"], ["-m", "seed=1,2"]])
+def test_sample_makes_no_folder(gantool: Gantool, monkeypatch, tmp_path: Path, argv: list[str]):
+    seen = []
+    monkeypatch.setattr("gantool.commands.sample.run", lambda cfg: seen.append(cfg.seed))
+    assert gantool("sample", *argv).code == 0
+    assert seen == ([1] if argv == ["seed=1"] else [1, 2]) and files(tmp_path) == []
+
+
+def test_sample_of_several_runs_goes_on_after_a_failure(gantool: Gantool, monkeypatch):
+    seen = []
+
+    def run(cfg) -> None:
+        seen.append(cfg.run)
+        if cfg.run == "a":
+            raise UsageError("a is no run")
+
+    monkeypatch.setattr("gantool.commands.sample.run", run)
+    result = gantool("sample", "-m", "run=a,b")
+    assert seen == ["a", "b"] and result.code == 1 and "a is no run" in result.err and "Traceback" not in result.err
+
+
+def test_explanations_of_the_machine():
+    assert explain(MemoryError()).code == 1
+    assert explain(ValueError("a bug")) is None  # in a job
+    assert explain(ValueError("of Hydra"), Asked()).code == 2  # while composing
+    assert explain(FileNotFoundError(errno.ENOENT, "none", "x")) is None
+    assert explain(PermissionError(errno.EACCES, "Permission denied", "out")).message.startswith("cannot use out: perm")
+    assert explain(OmegaConfBaseException("what")).code == 2
+
+
+# ---------------------------------------------------------------------------------------------- resume
+
+
+def test_resume_replays_and_changes(gantool: Gantool, fake: None, tmp_path: Path):
+    gantool("train", "hydra.run.dir=r", "dataset=ring", "trick=[ema]", "trick.ema.half_life=7", "seed=3", "steps=10")
+    assert gantool("train", "resume=r", "steps=20", "trick=[]").code == 0
+    assert resume._read(tmp_path / "r" / "overrides.yaml") == ["dataset=ring", "seed=3", "steps=20", "trick=[]"]
+    config = resume.read_config(tmp_path / "r" / "config.yaml")
+    assert config["steps"] == 20 and config["dataset"]["_target_"].endswith("Ring") and "trick" not in config
+    shown = gantool("train", "resume=r", "--cfg", "job", "--package", "seed")
+    assert (shown.code, shown.out) == (0, "3\n")
+
+
+def test_resume_pins_what_conf_says_differently_today():
+    saved = {"n": 5, "lr": 1e-4, "betas": [0.5, 0.9], "name": "it's", "trick": {"a": {"_target_": "A", "x": None}}}
+    now = {"n": 7, "lr": 1e-4, "betas": [0.9, 0.9], "name": "x", "new": 1, "trick": {"b": {"_target_": "B"}}}
+    pins = list(resume._pins(saved, now))
+    assert pins == ["++n=5", "++betas=[0.5,0.9]", r"++name='it\'s'", "++trick.a={_target_:'A',x:null}", "~trick.b"]
+    same_class = {"objective": {"_target_": "A", "k": 1}}
+    assert list(resume._pins(same_class, {"objective": {"_target_": "A", "k": 1, "later": 2}})) == []
+    assert list(resume._pins(same_class, {"objective": {"_target_": "B", "k": 1, "other": 2}})) == [
+        "++objective._target_='A'",
+        "~objective.other",
+    ]
+
+
+def test_resume_of_an_edited_configuration_restores_every_value(gantool: Gantool, fake: None, tmp_path: Path):
+    gantool("train", "hydra.run.dir=r", "optimizer=rmsprop", "best.mode=max")
+    config = tmp_path / "r" / "config.yaml"
+    edited = config.read_text().replace("batch_size: 64", "batch_size: 48").replace("mode: max", "mode: min")
+    config.write_text(edited)
+    assert gantool("train", "resume=r").code == 0
+    assert config.read_text() == edited
+    overrides = resume._read(tmp_path / "r" / "overrides.yaml")
+    assert set(overrides) == {"optimizer=rmsprop", "best.mode=max", "++batch_size=48", "++best.mode='min'"}
+    assert gantool("train", "resume=r", "seed=9").code == 0  # and again: no pin is written twice
+    assert resume._read(tmp_path / "r" / "overrides.yaml") == [*overrides, "seed=9"]
+
+
+@pytest.fixture
+def saved(gantool: Gantool, fake: None, tmp_path: Path) -> Path:
+    gantool("train", "hydra.run.dir=r", "dataset=ring")
+    return tmp_path / "r"
+
+
+def test_saved_hydra_settings_are_not_executed(gantool: Gantool, saved: Path, tmp_path: Path):
+    plant = f"{{_target_: pathlib.Path.touch, self: {{_target_: pathlib.Path, _args_: [{tmp_path}/planted]}}}}"
+    config = saved / "config.yaml"
+    config.write_text(config.read_text() + f"hydra:\n  callbacks:\n    x: {plant}\n")
+    (saved / "overrides.yaml").write_text(
+        f"- dataset=ring\n- '+hydra.callbacks.x={plant}'\n- hydra/launcher=evil\n- hydra.mode=MULTIRUN\n- seed=2\n"
+    )
+    assert gantool("train", "resume=r").code == 0
+    assert not (tmp_path / "planted").exists()
+    assert resume._read(saved / "overrides.yaml")[:2] == ["dataset=ring", "seed=2"]
+
+
+@pytest.mark.parametrize("text", ["seed: ${oc.env:SECRET}", "best: {mode: 'a${oc.env:SECRET}'}", "${oc.env:SECRET}: 1"])
+def test_saved_interpolation_is_refused(gantool: Gantool, saved: Path, monkeypatch, text: str):
+    monkeypatch.setenv("SECRET", "s3cr3t")
+    (saved / "config.yaml").write_text(text)
+    result = gantool("train", "resume=r")
+    assert result.code == 2 and "interpolation" in result.err and "s3cr3t" not in result.err
+
+
+@pytest.mark.parametrize("override", ["+x=${oc.env:SECRET}", r"+x=$\{oc.env:SECRET\}", "+x=[a,{b:${oc.env:SECRET}}]"])
+def test_saved_override_with_an_interpolation_is_not_replayed(
+    gantool: Gantool, saved: Path, monkeypatch, override: str
+):
+    monkeypatch.setenv("SECRET", "s3cr3t")
+    (saved / "overrides.yaml").write_text(f"- dataset=ring\n- '{override}'\n")
+    result = gantool("train", "resume=r", "--cfg", "job", "--resolve")
+    assert result.code == 0 and "s3cr3t" not in result.out
+
+
+def test_saved_trust_is_not_trusted_and_a_foreign_class_is_not_imported(gantool: Gantool, saved: Path, monkeypatch):
+    monkeypatch.undo()  # the real command
+    monkeypatch.chdir(saved.parent)
+    (saved.parent / "evil_gan.py").write_text("open('imported', 'w')\nclass Evil: ...\n")
+    config = (saved / "config.yaml").read_text()
+    config = config.replace("gantool.objectives.non_saturating.NonSaturating", "evil_gan.Evil")
+    (saved / "config.yaml").write_text(config.replace("trust: []", "trust: [evil_gan]"))
+    (saved / "overrides.yaml").write_text("- dataset=ring\n- trust=[evil_gan]\n")
+    result = gantool("train", "resume=r", "steps=1")
+    assert result.code == 2 and "'evil_gan.Evil' is outside gantool" in result.err
+    assert not (saved.parent / "imported").exists()
+    assert read_status(saved)["state"] == "done"  # a refused resume changes nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.yaml", "!!python/object/apply:os.mkdir [planted]"),
+        ("config.yaml", "a: [1"),
+        ("config.yaml", "- 1"),
+        ("config.yaml", "a b: 1"),
+        ("overrides.yaml", "seed: 1"),
+        ("overrides.yaml", "- --config-dir=evil"),
+        ("overrides.yaml", "- 3"),
+    ],
+)
+def test_damaged_or_foreign_run_is_refused(gantool: Gantool, saved: Path, name: str, text: str):
+    (saved / name).write_text(text + "\n")
+    result = gantool("train", "resume=r")
+    assert result.code == 2 and "Traceback" not in result.err and "internal" not in result.err, result.err
+    assert not Path("planted").exists()
+
+
+# ---------------------------------------------------------------------------------------------- completion
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("gantool ", sorted(COMMANDS)),
+        ("gantool tr", ["train"]),
+        ("gantool train dataset=m", ["dataset=mnist"]),
+        ("gantool train seed=1 -m objective=wgan", ["objective=wgan", "objective=wgan_gp"]),
+        ("gantool train optimizer.", ["optimizer.discriminator.", "optimizer.generator."]),
+        ("gantool train --config-dir my objective=mi", ["objective=mine", "objective=minimax"]),
+        ("gantool train -m hydra/launcher=b", ["hydra/launcher=basic"]),
+        ("gantool sample run=", ["run=latest", "run=my/"]),
+        ("gantool list obj", ["objective"]),
+        ("gantool train objective=[ dataset=", []),
+    ],
+)
+def test_completion(gantool: Gantool, monkeypatch, tmp_path: Path, line: str, words: list[str]):
+    (tmp_path / "my" / "objective").mkdir(parents=True)
+    (tmp_path / "my" / "objective" / "mine.yaml").write_text("_target_: my_gan.Mine\n")
+    monkeypatch.setenv("COMP_LINE", line)
+    assert gantool("-sc", "query=bash") == (0, " ".join(words) + "\n", "")
+
+
+def test_completion_installs(gantool: Gantool):
+    result = gantool("-sc", "install=bash")
+    assert result.code == 0 and "complete -o nospace -o default -F hydra_bash_completion gantool" in result.out
+    assert gantool("-sc", "install=tcsh").code == 2
+
+
+# ---------------------------------------------------------------------------------------------- console
+
+
+STATS = {"step": 1, "d_loss": 0.5, "g_loss": 1.25, "d_accuracy_real": 0.9, "d_accuracy_fake": 0.8, "bad": None}
+
+
+class Ticking:
+    """Stands for time.monotonic: a step a second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Ticking:
+    ticking = Ticking()
+    monkeypatch.setattr(console.time, "monotonic", ticking)
+    return ticking
+
+
+def test_progress_lines_are_rare_and_complete(clock: Ticking, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    with console.Progress(total_steps=1000, minutes=None, start_step=0, batch_images=64, lines=True) as progress:
+        for step in range(1, 101):
+            clock.now += 1.0
+            progress.update(step, STATS)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 11  # after 2 s, then every 10 s, and at the end
+    assert lines[0] == "step 2/1,000  D 0.500  G 1.250  D right on real 90%, fake 80%  64 images/s  0:02, 16:38 left"
+    assert lines[-1].startswith("step 100/1,000  ") and lines[-1].endswith("  1:40, 15:00 left")
+
+
+def test_progress_by_minutes(clock: Ticking):
+    progress = console.Progress(total_steps=None, minutes=10, start_step=50, batch_images=1, lines=True).__enter__()
+    clock.now += 150.0
+    progress.update(100)
+    assert progress._share(clock.now) == pytest.approx(0.25)
+    assert progress._seconds_left(clock.now) == pytest.approx(450)
+    assert progress._place() == "step 100"
+
+
+def test_progress_bar_keeps_below_log_lines(clock: Ticking, monkeypatch: pytest.MonkeyPatch):
+    screen = io.StringIO()
+    terminal = console.Console(file=screen, force_terminal=True, width=100, highlight=False)
+    monkeypatch.setattr(console, "console", terminal)
+    with console.Progress(total_steps=100, minutes=None, start_step=0, batch_images=64) as progress:
+        for step in range(1, 51):
+            clock.now += 0.1
+            progress.update(step, STATS)
+        frames = screen.getvalue().count("step ")
+        console.ConsoleHandler().emit(logging.makeLogRecord({"msg": "a line", "levelno": logging.INFO}))
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert 20 <= frames <= 27  # every 0.2 s, not every step
+    assert "step 50/100  640 images/s  0:05, 0:05 left" in text and "D right on real 90%, fake 80%" in text
+    assert re.search(r"a line\n.*step 50/100", text, re.DOTALL)
+
+
+def test_update_is_cheap():
+    import time
+
+    with console.Progress(total_steps=None, minutes=None, start_step=0, batch_images=1, lines=True) as progress:
+        began = time.process_time()
+        for step in range(10_000):
+            progress.update(step, {})
+        assert (time.process_time() - began) / 10_000 < 20e-6
+
+
+def test_workers_that_share_a_terminal_write_lines(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(console, "console", console.Console(file=io.StringIO(), force_terminal=True))
+    assert console.Progress(10, None, 0, 1).bar is not None
+    monkeypatch.setattr(console, "_shares_terminal", lambda: True)
+    assert console.Progress(10, None, 0, 1).bar is None
+
+
+def test_log_lines_are_never_wrapped(monkeypatch: pytest.MonkeyPatch):
+    pipe = io.StringIO()
+    monkeypatch.setattr(console, "console", console.Console(file=pipe, width=80, highlight=False))
+    handler = console.ConsoleHandler()
+    handler.emit(logging.makeLogRecord({"msg": "long " * 60 + "[bold]end", "levelno": logging.WARNING}))
+    handler.emit(logging.makeLogRecord({"msg": "for the file", "levelno": logging.INFO, "file_only": True}))
+    assert re.fullmatch(r"\d\d:\d\d:\d\d (long ){60}\[bold\]end\n", pipe.getvalue())

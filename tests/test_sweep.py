@@ -1,0 +1,214 @@
+"""Many runs at once: their folders, what a failure does to the others, the summary, and running the rest again."""
+
+import json
+import platform
+import random
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+from cli_helpers import Gantool, fake_train, files, gantool_fixture, read_status  # noqa: F401 (it is a fixture)
+from gantool.config.resolvers import LONGEST, slug
+from gantool.runs import status
+from gantool.runs.folder import RunFolder
+from gantool.runs.sweep import markdown, summarise
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gantool.commands.train.run", fake_train)
+
+
+def sweep_folder(base: Path) -> Path:
+    (folder,) = (base / "outputs" / "multirun").iterdir()
+    return folder
+
+
+def jobs(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+# ---------------------------------------------------------------------------------------------- names of folders
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fixed", "name"),
+    [
+        (["objective=wgan_gp", "seed=1", "trick=[ema]"], [], "objective-wgan_gp_seed-1_trick-ema"),
+        (["trick=[]", "seed=2"], [], "seed-2_trick-none"),
+        (["trick=[label_smoothing,ema]"], [], "trick-label_smoothing+ema"),
+        (["steps=10", "optimizer.generator.lr=1e-4"], ["steps"], "optimizer.generator.lr-1e-4"),
+        (["steps=10", "seed=1"], ["steps", "seed"], "seed-1"),
+        (["steps=10"], ["steps"], "defaults"),
+    ],
+)
+def test_names_are_readable(overrides: list[str], fixed: list[str], name: str):
+    assert slug(overrides, fixed) == name
+
+
+def test_order_of_the_settings_does_not_matter():
+    assert slug(["seed=1", "objective=hinge"]) == slug(["objective=hinge", "seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["trick=[ema]"], ["trick=ema"]),
+        (["trick=[]"], ["trick=[none]"]),
+        (["x=a b"], ["x=a-b"]),
+        (["x=[a]"], ["x=a"]),
+        (["x=ä"], ["x=ö"]),
+        (["a=1_b-2", "b=3"], ["a=1", "b=2_b-3"]),
+        ([f"x={'a' * 200}1"], [f"x={'a' * 200}2"]),
+        (["++x=1"], ["x=1"]),
+        (["dataset.path=/a/b"], ["dataset.path=/a-b"]),
+    ],
+)
+def test_different_settings_never_share_a_name(one: list[str], other: list[str]):
+    names = slug(one), slug(other)
+    assert names[0] != names[1]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.+-]+", name) and len(name) <= LONGEST for name in names)
+
+
+def test_any_setting_gives_a_plain_name():
+    letters = random.Random(0)
+    for _ in range(300):
+        value = "".join(letters.choice("ab1_-.=[],(){}'\" /\\~$#ü") for _ in range(letters.randrange(1, 160)))
+        assert re.fullmatch(r"[A-Za-z0-9_.+-]+", slug([f"key={value}", "seed=1"])), value
+
+
+# ---------------------------------------------------------------------------------------------- a sweep
+
+
+def test_sweep_folds_seeds_and_a_failure_stops_nobody(gantool: Gantool, fake: None, tmp_path: Path):
+    result = gantool("train", "-m", "seed=1,666,4", "trick=[],[ema]", "steps=5", "hydra.sweeper.max_batch_size=1")
+    folder = sweep_folder(tmp_path)
+    assert result.code == 1 and "Traceback" not in result.err
+    assert jobs(folder) == sorted(f"seed-{seed}_trick-{trick}" for seed in (1, 666, 4) for trick in ("none", "ema"))
+    assert re.search(r"^setting +done +d_loss +g_loss +fid$", result.out, re.MULTILINE)
+    mean, sd = statistics.fmean([1, 4]), statistics.stdev([1, 4])
+    row = rf"trick=\[ema\] +2/3 +{mean:.4g} ± {sd:.2g} +0.5 ± 0 +{10 * mean:.4g} ± {10 * sd:.2g}"
+    assert re.search(row, result.out)
+    assert ": 4 done, 2 not done" in result.out
+    assert "seed-666_trick-ema, seed-666_trick-none" in result.out and "internal error: ValueError" in result.out
+    assert f"gantool train -m resume={folder.relative_to(tmp_path)}" in result.out
+
+
+def test_failed_job_says_why_in_its_own_folder(gantool: Gantool, fake: None, tmp_path: Path):
+    gantool("train", "-m", "seed=1,666")
+    failed = sweep_folder(tmp_path) / "seed-666"
+    assert read_status(failed)["state"] == "failed" and "what a bug says" in read_status(failed)["error"]
+    log = (failed / "train.log").read_text()
+    assert "internal error: ValueError: what a bug says" in log and "in fake_train" in log
+
+
+def test_summary_files(gantool: Gantool, fake: None, tmp_path: Path):
+    gantool("train", "-m", "seed=1,3", "objective=minimax,wgan")
+    folder = sweep_folder(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["done"] == 4 and summary["not_done"] == []
+    figures = {setting["name"]: setting["figures"] for setting in summary["settings"]}
+    assert figures["objective=wgan"]["fid"] == {"mean": 20.0, "sd": pytest.approx(200**0.5)}
+    assert "| objective=minimax | 2/2 | 2 ± 1.4 |" in (folder / "summary.md").read_text()
+
+
+def test_resume_runs_only_what_is_not_done(gantool: Gantool, fake: None, monkeypatch, tmp_path: Path):
+    gantool("train", "-m", "seed=1,666,2", "objective=minimax", "hydra.verbose=false")
+    folder = sweep_folder(tmp_path)
+
+    def mended(cfg):
+        cfg.seed = 3 if cfg.seed == 666 else cfg.seed
+        return fake_train(cfg)
+
+    monkeypatch.setattr("gantool.commands.train.run", mended)
+    result = gantool("train", "-m", "resume=latest")
+    assert result.code == 0 and result.err.count("already finished") == 2
+    assert ": 3 done, 0 not done" in result.out and "run the rest again" not in result.out
+    assert [read_status(folder / name)["runs"] for name in jobs(folder)] == [1, 1, 1]
+
+
+def test_seeds_can_be_added_and_a_change_runs_again(gantool: Gantool, fake: None, tmp_path: Path):
+    gantool("train", "-m", "seed=1", "objective=minimax,wgan", "steps=5")
+    folder = sweep_folder(tmp_path)
+    result = gantool("train", "-m", f"resume={folder}", "seed=1,2")
+    assert result.code == 0 and result.err.count("already finished") == 2 and len(jobs(folder)) == 4
+    result = gantool("train", "-m", f"resume={folder}", "steps=9")
+    assert "already finished" not in result.err and len(jobs(folder)) == 4
+    assert read_status(folder / "objective-wgan_seed-1")["runs"] == 2
+
+
+def test_hint_keeps_what_a_resume_does_not_replay(gantool: Gantool, fake: None):
+    out = gantool("train", "-m", "seed=1,666", "trust=[my gan]", "hydra.sweeper.max_batch_size=1").out
+    assert re.search(r"again: gantool train -m resume=\S+ 'trust=\[my gan\]' hydra.sweeper.max_batch_size=1", out)
+
+
+def test_ctrl_c_stops_the_whole_sweep(gantool: Gantool, fake: None, tmp_path: Path):
+    result = gantool("train", "-m", "seed=1,130,2")
+    folder = sweep_folder(tmp_path)
+    assert result.code == 130 and jobs(folder) == ["seed-1", "seed-130"]
+    assert read_status(folder / "seed-130")["state"] == "interrupted"
+    assert ": 1 done, 1 not done" in result.out and "jobs that had not begun are not listed" in result.out
+
+
+def test_reused_folder_counts_only_its_own_jobs(gantool: Gantool, fake: None):
+    gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s")
+    assert ": 1 done, 0 not done" in gantool("train", "-m", "seed=3", "hydra.sweep.dir=s").out
+
+
+def test_killed_job_is_not_done(tmp_path: Path):
+    folder = RunFolder(tmp_path / "seed-1")
+    folder.root.mkdir()
+    status.update(folder, state="running", launch="x", overrides=["seed=1"], pid=2**22 + 1, host=platform.node())
+    summary = summarise(tmp_path, "x", "again")
+    assert [job.state for job in summary.not_done] == ["killed"] and "killed" in markdown(summary)
+
+
+def test_sweep_that_never_began_leaves_nothing(gantool: Gantool, tmp_path: Path):
+    assert gantool("train", "-m", "seed=1,2", "dataset=digits,nope").code == 2
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hydra: {overrides: {task: ['seed=1,2', 'x=${oc.env:SECRET}']}}", "interpolation"),
+        ("hydra: {overrides: {task: 3}}", "no list of overrides"),
+        ("hydra: !!python/object/apply:os.mkdir [planted]", "damaged"),
+    ],
+)
+def test_foreign_sweep_is_refused(gantool: Gantool, tmp_path: Path, text: str, said: str):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "multirun.yaml").write_text(text)
+    result = gantool("train", "-m", "resume=s")
+    assert result.code == 2 and said in result.err and not (tmp_path / "planted").exists()
+
+
+def test_settings_of_hydra_and_trust_are_not_replayed(gantool: Gantool, fake: None, tmp_path: Path):
+    (tmp_path / "s").mkdir()
+    task = ["seed=1,2", "trust=[evil]", "hydra.sweeper.max_batch_size=1", "hydra/launcher=evil"]
+    (tmp_path / "s" / "multirun.yaml").write_text(json.dumps({"hydra": {"overrides": {"task": task}}}))
+    assert gantool("train", "-m", "resume=s").code == 0
+    assert read_status(tmp_path / "s" / "seed-2")["overrides"] == ["seed=2"]
+
+
+def test_a_sweep_is_not_a_run_nor_the_other_way_round(gantool: Gantool, fake: None, tmp_path: Path):
+    gantool("train", "-m", "seed=1", "hydra.sweep.dir=s")
+    assert "is a sweep: gantool train -m resume=s" in gantool("train", "resume=s").err
+    assert "is one run: leave out -m" in gantool("train", "-m", "resume=s/seed-1").err
+
+
+def test_real_runs(gantool: Gantool, tmp_path: Path):
+    """The command itself: two tiny runs and one that is refused."""
+    tiny = ["dataset=ring", "steps=3", "batch_size=8", "sample_every=3", "logger=[]", "metric=[]"]
+    result = gantool("train", "-m", "objective=non_saturating,wasserstein", "seed=1,2", *tiny)
+    folder = sweep_folder(tmp_path)
+    assert result.code == 1 and ": 2 done, 2 not done" in result.out and "needs a critic of bounded slope" in result.out
+    for seed in (1, 2):
+        done = folder / f"objective-non_saturating_seed-{seed}"
+        assert read_status(done)["state"] == "done" and (done / "checkpoints" / "step_00000003.pt").is_file()
+        assert "done at step 3" in (done / "train.log").read_text()
+    assert read_status(folder / "objective-wasserstein_seed-1")["state"] == "failed"
+    again = gantool("train", "-m", f"resume={folder}", "objective=non_saturating,wgan_gp")
+    assert again.code == 0 and again.err.count("already finished") == 2 and ": 4 done, 0 not done" in again.out
