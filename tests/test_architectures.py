@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from toys import plain
 from torch import nn
 
 from gantool.architectures import dcgan, mlp, mlp_maxout
@@ -12,6 +11,7 @@ from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
 from gantool.errors import UsageError
 from gantool.game.networks import Discriminator, Generator, OneHot, ToImage
+from toys import plain
 
 ARCHITECTURES = sorted(path.stem for path in (conf_dir() / "architecture").glob("*.yaml"))
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -78,7 +78,9 @@ def test_every_weight_learns(compose, name):
     label = torch.tensor([0, 1] * 16)
     loss = discriminator(generator(torch.randn(32, latent_dim), label), label).logits.square().sum()
     for net in (generator, discriminator):
-        for (key, _), grad in zip(net.named_parameters(), torch.autograd.grad(loss, net.parameters(), retain_graph=True), strict=True):
+        for (key, _), grad in zip(
+            net.named_parameters(), torch.autograd.grad(loss, net.parameters(), retain_graph=True), strict=True
+        ):
             assert grad.abs().max() > 0, key
 
 
@@ -115,7 +117,9 @@ def test_label_changes_what_both_nets_say(compose, name):
             assert not any(torch.allclose(one, other, atol=1e-9) for other in outputs[i + 1 :])
     unlabelled = torch.cat([latent, torch.zeros(2, 3)], dim=1)
     assert torch.equal(images[0], generator.body(unlabelled).view(2, *shape))
-    assert torch.equal(verdicts[0], discriminator.head(discriminator.trunk(torch.cat([image, torch.zeros(2, 3, 8, 8)], dim=1))))
+    assert torch.equal(
+        verdicts[0], discriminator.head(discriminator.trunk(torch.cat([image, torch.zeros(2, 3, 8, 8)], dim=1)))
+    )
     second = torch.zeros(2, 3, 8, 8)
     second[:, 1] = 1
     assert torch.equal(verdicts[2], discriminator.head(discriminator.trunk(torch.cat([image, second], dim=1))))
@@ -135,8 +139,8 @@ def test_label_is_ignored_without_classes(compose, name):
 
 @pytest.mark.parametrize(
     "size, smallest, doublings",
-    [(8, 4, 1), (12, 6, 1), (14, 7, 1), (16, 4, 2), (20, 5, 2), (28, 7, 2), (32, 4, 3), (48, 6, 3), (64, 4, 4), (96, 6, 4),
-     (112, 7, 4), (128, 4, 5), (256, 4, 6)],
+    [(8, 4, 1), (12, 6, 1), (14, 7, 1), (16, 4, 2), (20, 5, 2), (28, 7, 2), (32, 4, 3), (48, 6, 3), (64, 4, 4),
+     (96, 6, 4), (112, 7, 4), (128, 4, 5), (256, 4, 6)],
 )  # fmt: skip
 def test_dcgan_builds_its_resolutions(size, smallest, doublings):
     channels = 1 + size % 3
@@ -165,7 +169,7 @@ def test_dcgan_refuses_other_resolutions(height, width):
 
 
 def test_dcgan_at_64_pixels_has_the_size_of_its_paper():
-    """100 -> 4 x 4 x 512 -> 8 x 8 x 256 -> 16 x 16 x 128 -> 32 x 32 x 64 -> 64 x 64 x 3 (Radford et al. 2015, figure 1).
+    """100 -> 4 x 4 x 512 -> 8 x 8 x 256 -> 16 x 16 x 128 -> 32 x 32 x 64 -> 64 x 64 x 3 (Radford et al. 2015).
 
     A kernel has 4 x 4 weights a pair of channels; BatchNorm has a gain and a bias a channel and takes the place of
     the bias before it.
@@ -251,5 +255,7 @@ def test_dropout_of_2014_leaves_out_but_does_not_scale_up():
     assert set(kept.unique().tolist()) == {0.0, 3.0}
     assert float((kept == 0).float().mean()) == pytest.approx(0.2, abs=0.01)
     assert torch.allclose(layer.eval()(x), 0.8 * x)
-    shares = [layer.share for layer in mlp_maxout.Discriminator((1, 8, 8)).trunk if isinstance(layer, mlp_maxout.Dropout)]
+    shares = [
+        layer.share for layer in mlp_maxout.Discriminator((1, 8, 8)).trunk if isinstance(layer, mlp_maxout.Dropout)
+    ]
     assert shares == [0.2, 0.5, 0.5]

@@ -21,7 +21,7 @@ def ramp() -> Image.Image:
     return Image.fromarray(np.stack([x * 10, y * 10, 255 - x * 5 - y * 5], axis=2).astype(np.uint8))
 
 
-@pytest.mark.parametrize("size", [(30, 30), (64, 40), (33, 91), (5, 7)])
+@pytest.mark.parametrize("size", [(30, 30), (63, 40), (33, 90), (5, 7)])
 def test_decoding_is_the_central_square_resized_by_pil(root, size):
     image = ramp().resize(size)
     image.save(root / "a.png")
@@ -34,9 +34,9 @@ def test_decoding_is_the_central_square_resized_by_pil(root, size):
 
 
 def test_a_large_jpeg_decoded_small_is_the_same_picture(root):
-    image = ramp().resize((1203, 803), Image.Resampling.BICUBIC)
+    image = ramp().resize((1211, 803), Image.Resampling.BICUBIC)
     image.save(root / "a.jpg", quality=95)
-    expected = image.resize((32, 32), Image.Resampling.BICUBIC, box=(200, 0, 1003, 803))
+    expected = image.resize((32, 32), Image.Resampling.BICUBIC, box=(204, 0, 1007, 803))
     error = decode(root / "a.jpg", 32, 3).astype(int) - np.asarray(expected).transpose(2, 0, 1)
     assert abs(error).max() <= 6 and abs(error).mean() < 1.5
 
@@ -111,7 +111,10 @@ MODES = {
     "float_unit.tif": (Image.fromarray(np.full((16, 16), 0.5, np.float32)), (128, 128, 128)),
     "float_byte.tif": (Image.fromarray(np.full((16, 16), 50, np.float32)), (50, 50, 50)),
     "float_deep.tif": (Image.fromarray(np.full((16, 16), 0x3232, np.float32)), (50, 50, 50)),
-    "float_nan.tif": (Image.fromarray(np.full((16, 16), np.nan, np.float32)), (0, 0, 0)),
+    "float_nan.tif": (
+        Image.fromarray(np.pad(np.full((15, 16), 0.5, np.float32), ((1, 0), (0, 0)), constant_values=np.nan)),
+        (128, 128, 128),
+    ),
 }
 
 

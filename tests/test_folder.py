@@ -123,6 +123,7 @@ def test_hold_out(root):
     again = Folder(str(root), resolution=8, test_share=0.25)
     assert again.listing.splits == dataset.listing.splits
     held_out = {file.path for file in dataset.listing.splits["test"]}
+    assert 2 <= sum(path < "20" for path in held_out) <= 8  # from anywhere
     save(root / "40.png")
     moved = held_out ^ {file.path for file in Folder(str(root), test_share=0.25).listing.splits["test"]}
     assert len(moved) <= 2
@@ -145,6 +146,25 @@ def test_what_is_no_folder_of_images_is_told_in_a_sentence(root, make, message):
     with pytest.raises(UsageError, match=rf"^dataset\.path: '?.*{message}") as error:
         Folder(str(root))
     assert str(root) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_folders_that_may_not_be_read(root, monkeypatch, caplog):
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    save(root / "a.png")
+    save(root / "private" / "b.png")
+    monkeypatch.setattr(os, "scandir", refuse)
+    closed = "private"
+    assert [file.path for file in Folder(str(root)).listing.splits["train"]] == ["a.png"]
+    assert f"cannot read the folder '{root / 'private'}' (Permission denied)" in caplog.text
+    closed = root.name
+    with pytest.raises(UsageError, match=r"^dataset\.path: cannot read '.*' \(Permission denied\)"):
+        Folder(str(root))
 
 
 def test_a_path_must_be_given_and_a_split_must_exist(root):
@@ -210,6 +230,16 @@ def test_broken_images_are_skipped_with_one_warning(root, caplog):
         assert colours(images) == [RED, GREEN] and images.labels.tolist() == [-1, -1]
         warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert warned == [f"skipped 14 of 16 images that cannot be read: {', '.join(broken[:3])}, ..."]
+
+
+def test_large_images_are_read_without_a_word(root, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # of which Pillow warns, and refuses twice as many
+    save(root / "a.png", RED, size=(20, 16))
+    save(root / "b.png", GREEN, size=(21, 20))
+    save(root / "c.png", BLUE, size=(10, 10))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert colours(load(root)) == [RED, BLUE]
 
 
 def test_labels_stay_with_their_images(root):
@@ -291,6 +321,10 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def lose_one(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"skipped": {"0.png": ""}}))
+
+
 def zero(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:128] + bytes(path.stat().st_size - 128))
 
@@ -307,6 +341,7 @@ def zero(path: Path) -> None:
         lambda entry: (entry / "pixels.npy").unlink(),
         lambda entry: (entry / "index.json").unlink(),
         lambda entry: cut(entry / "index.json"),
+        lambda entry: lose_one(entry / "index.json"),
         lambda entry: (entry / "index.json").write_text("[1, 2]"),
         lambda entry: (entry / "index.json").write_text(json.dumps({"skipped": 3, "fingerprint": ""})),
     ],
@@ -316,7 +351,8 @@ def test_a_damaged_cache_is_rebuilt(root, cache, spoil):
         save(root / f"{i}.png", (i, 50, 0))
     first = load(root).pixels.clone()
     spoil(entry(cache))
-    assert load(root).pixels.equal(first)
+    again = load(root)
+    assert again.pixels.equal(first) and len(again.labels) == 5
     assert np.array_equal(np.load(entry(cache) / "pixels.npy"), first)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import Fixed, Linear, Scalar, verdict
 from torch import Tensor, nn
 
 import gantool
@@ -18,6 +17,7 @@ from gantool.objectives.least_squares import LeastSquares
 from gantool.objectives.minimax import Minimax
 from gantool.objectives.non_saturating import NonSaturating
 from gantool.tricks.gradient_penalty import GradientPenalty
+from toys import Fixed, Linear, Scalar, verdict
 
 PACKAGE = Path(gantool.__file__).parent
 HOOKS = {name for name, member in vars(Trick).items() if inspect.isfunction(member)} | {"latent", "d_loss", "g_loss"}
@@ -80,9 +80,7 @@ def test_views_and_replays_are_folded_in_order():
     played = game(Shown(), {"a": Logged("a", log), "b": Logged("b", log)})
     log.clear()
     played.d_loss()
-    assert sorted(log) == sorted(
-        ["replay a 2", "replay b 12", "view a 1", "view b 2", "view a 22", "view b 44"]
-    )
+    assert sorted(log) == sorted(["replay a 2", "replay b 12", "view a 1", "view b 2", "view a 22", "view b 44"])
     assert log.index("replay b 12") < log.index("view a 22") < log.index("view b 44")
     assert played.objective.d_turn.real.unique().tolist() == [4]
     assert played.objective.d_turn.fake.unique().tolist() == [88]
@@ -191,11 +189,18 @@ def test_targets_are_one_and_zero_unless_a_trick_says_otherwise():
         def targets(self, real, fake):
             return real - 0.25, fake + 0.125
 
-    for tricks, expected in (({}, (1, 0)), ({"a": Shifted()}, (0.75, 0.125)), ({"a": Shifted(), "b": Shifted()}, (0.5, 0.25))):
+    for tricks, expected in (
+        ({}, (1, 0)),
+        ({"a": Shifted()}, (0.75, 0.125)),
+        ({"a": Shifted(), "b": Shifted()}, (0.5, 0.25)),
+    ):
         played = game(Shown(), tricks)
         played.d_loss()
         turn = played.objective.d_turn
-        assert (turn.real_target.unique().tolist(), turn.fake_target.unique().tolist()) == ([expected[0]], [expected[1]])
+        assert (turn.real_target.unique().tolist(), turn.fake_target.unique().tolist()) == (
+            [expected[0]],
+            [expected[1]],
+        )
 
 
 # ---------------------------------------------------------------- losses
@@ -214,7 +219,7 @@ class Costs(Trick):
 
 
 def test_losses_add_up():
-    """Trap: a loss overwritten by another. With D(G(z)) = 6 and D(x) = 3, each part is counted once and logged by name."""
+    """Trap: a loss overwritten by another. D(G(z)) = 6 and D(x) = 3: each part counts once, by its name."""
     played = game(Shown(), {"a": Costs(10, 100), "b": Costs(1000, 10_000)})
     loss, stats = played.d_loss()
     assert float(loss.detach()) == (3 - 6) + 60 + 6000
@@ -263,7 +268,7 @@ def test_another_critic_takes_the_place_of_d():
 
 
 def test_losses_and_penalties_are_float32_under_autocast():
-    """Half of D's forward pass may be bfloat16; what is made of its verdict may not, and the penalty's slope is exact."""
+    """Half of D's forward pass may be bfloat16; its loss may not, and the penalty's slope is exact."""
     torch.manual_seed(0)
 
     class Net(nn.Module):

@@ -1,10 +1,10 @@
 """Means, the first bad step, and when what happens in a run."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
-from toys import Fixed, Linear, Scalar, players
 
 from gantool.engine import loop
 from gantool.engine.meters import Meters
@@ -12,6 +12,7 @@ from gantool.game.game import Game
 from gantool.game.updates import Alternating
 from gantool.objectives.non_saturating import NonSaturating
 from gantool.tricks.ema import EMA
+from toys import Fixed, Linear, Scalar, players
 
 CPU = torch.device("cpu")
 
@@ -78,7 +79,7 @@ def test_meters_resume_within_a_tick():
 
 
 def test_resuming_does_not_forget_a_bad_step():
-    """Stopped between the bad step and the tick that would have told: the sum is NaN for ever, and somebody must say so."""
+    """Stopped between the bad step and the tick that would have told: the sum stays NaN, and somebody must say so."""
     meters = Meters(CPU)
     meters.add(stats(a=math.nan))
     meters = resumed(meters)
@@ -178,8 +179,8 @@ def test_evaluations_and_checkpoints_in_between():
     log = Log()
     run(plan(steps=6, tick=100, sample=100, checkpoint=2, evaluate=3), log)
     assert log.events == [
-        "sample 0", "checkpoint 2", "evaluate 3", "row 3 with metric", "checkpoint 4", "evaluate 6", "row 6 with metric",
-        "sample 6", "checkpoint 6",
+        "sample 0", "checkpoint 2", "evaluate 3", "row 3 with metric", "checkpoint 4", "evaluate 6",
+        "row 6 with metric", "sample 6", "checkpoint 6",
     ]  # fmt: skip
 
 
@@ -221,14 +222,32 @@ def test_divergence_is_told_at_the_next_tick_with_its_step():
     assert "checkpoint" not in " ".join(log.events)
 
 
-def test_budget_in_minutes():
-    """All resumptions count; the last tick has everything that an end has."""
-    log = Log()
-    assert run(plan(steps=None, minutes=1.0), log, loop.Clock(step=8, seconds=59.9999))[0] is True
-    assert log.now > 8
-    assert log.events[-1] == f"checkpoint {log.now}"
-    assert plan(steps=None, minutes=1.0).spent(loop.Clock(seconds=60.0))
-    assert not plan(steps=None, minutes=1.0).spent(loop.Clock(seconds=59.0))
+@pytest.mark.parametrize("row_seconds", [0, 3, 10])
+@pytest.mark.parametrize("sample_seconds", [0, 3, 10])
+def test_budget_in_minutes(monkeypatch, row_seconds, sample_seconds):
+    """A step takes a second, and so may looking at it: however the time runs out, the end has everything an end has."""
+    seconds = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+
+    class Slow(Log):
+        def stepped(self, step: int) -> None:
+            super().stepped(step)
+            seconds[0] += 1
+
+        def row(self, means: dict[str, float]) -> bool:
+            seconds[0] += row_seconds
+            return super().row(means)
+
+        def sample(self, step: int) -> None:
+            seconds[0] += sample_seconds
+            super().sample(step)
+
+    log, clock = Slow(), loop.Clock(step=8, seconds=30.0)  # what was trained before counts too
+    assert run(plan(steps=None, minutes=1.0), log, clock)[0]
+    at = log.now
+    assert log.events[-4:] == [f"evaluate {at}", f"row {at} with metric", f"sample {at}", f"checkpoint {at}"]
+    assert clock.seconds == 30 + seconds[0] >= 60
+    assert log.events.count(f"checkpoint {at}") == 1
 
 
 @pytest.mark.parametrize("step, following", [(0, 4), (3, 4), (4, 5), (5, 8), (8, 10), (9, 10)])

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toys import pictures, plain, points, same, weights
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,6 +21,7 @@ from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
 from gantool.engine.meters import Meters
 from gantool.errors import UsageError
+from toys import pictures, plain, points, same, weights
 
 STEPS = 3
 WAITS = {
@@ -110,7 +110,8 @@ SMALL = {
     "points": ["architecture=mlp", "architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]"],
     "images": [
         "architecture=dcgan", "architecture.class_conditional=true",
-        *(f"architecture.{player}.{width}=2" for player in ("generator", "discriminator") for width in ("features", "max_features")),
+        "architecture.generator.features=2", "architecture.generator.max_features=2",
+        "architecture.discriminator.features=2", "architecture.discriminator.max_features=2",
     ],
 }  # fmt: skip
 DATA = {"points": points(10), "images": pictures(10)}
@@ -131,7 +132,7 @@ def config(compose, kind: str, tricks: tuple[str, ...] = (), *overrides: str) ->
 
 
 def plays(made: dict[str, Any], kind: str) -> bool:
-    """Three watched steps; False where the combination is refused, which takes a sentence and must not wait till then."""
+    """Three watched steps; False where the combination is refused, which takes a sentence, and must come before."""
     torch.manual_seed(0)
     builder = Builder((), budget_steps=2 * STEPS)
     images = DATA[kind]
@@ -187,7 +188,9 @@ def test_every_objective_trick_and_update(compose, objective, update, kind):
         made = config(compose, kind, tricks, f"objective={objective}", f"update={update}")
         played = plays(made, kind)
         ran, refused = ran + played, refused + (not played)
-        assert played or refused_with_reason(made), f"{objective} with {made['trick'].keys()} refused for no declared reason"
+        assert played or refused_with_reason(made), (
+            f"{objective} with {made['trick'].keys()} refused for no declared reason"
+        )
         assert not (played and refused_with_reason(made)), f"{objective} ran with {made['trick'].keys()}"
     assert ran + refused == 1 + len(TRICKS)
     assert ran > 0, "an objective that nobody can play"

@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-from toys import Fixed, Linear, players, turn, verdict
 from torch import Tensor, nn
 
 from gantool.game.game import Game
@@ -18,6 +17,7 @@ from gantool.objectives.non_saturating import NonSaturating
 from gantool.objectives.wasserstein import Wasserstein
 from gantool.tricks.gradient_penalty import GradientPenalty
 from gantool.tricks.weight_clipping import WeightClipping
+from toys import Fixed, Linear, players, turn, verdict
 
 P = torch.tensor([4, 2, 1, 1], dtype=torch.float64) / 8
 Q = torch.tensor([1, 1, 2, 4], dtype=torch.float64) / 8
@@ -189,7 +189,7 @@ def test_penalised_critic_estimates_the_distance_of_two_points():
 
 
 def test_clipped_critic_estimates_the_distance_of_two_points():
-    """On a line, weights in [-c, c] allow a slope of c: the estimate is c times W1 (Arjovsky et al. 2017, section 3)."""
+    """On a line, weights in [-c, c] allow a slope of c: the estimate is c W1 (Arjovsky et al. 2017, section 3)."""
     source = Fixed(torch.full((8, 1), 3.0))
     found = estimate(WeightClipping(0.01), Linear(torch.zeros(1)), source, Point(1), steps=20, lr=0.01)
     assert found == pytest.approx(0.01 * 3)

@@ -6,13 +6,13 @@ from functools import partial
 
 import pytest
 import torch
-from toys import plain, weights
 from torch import Tensor, nn
 
 from gantool.commands.assembly import Assembly
 from gantool.errors import UsageError
 from gantool.game.schedules import Schedule
 from gantool.game.updates import Player
+from toys import plain, weights
 
 FORMULAS = {
     "constant": lambda share, final: 1.0,

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from toys import Fixed, Linear, Scalar, players, turn, verdict, weights
 from torch import Tensor, nn
 
 from gantool.game.game import Game
@@ -21,6 +20,7 @@ from gantool.tricks.instance_noise import InstanceNoise
 from gantool.tricks.label_smoothing import LabelSmoothing
 from gantool.tricks.spectral_norm import SpectralNorm
 from gantool.tricks.weight_clipping import WeightClipping
+from toys import Fixed, Linear, Scalar, players, turn, verdict, weights
 
 KINDS = ["wgan_gp", "dragan", "r1", "r2"]
 N = 16
@@ -60,7 +60,7 @@ def test_penalty_on_a_linear_critic_is_closed_form(kind, shape):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_penalty_takes_each_example_by_itself(kind):
-    """Trap: the norm over the batch. The slope at v is |v|, and examples of different norms are penalised one by one."""
+    """Trap: the norm over the batch. The slope at v is |v|, and examples of different norms are taken one by one."""
     real, fake = examples(2, 3, 3), 2 * examples(2, 3, 3, seed=1)
     fake = real if kind == "wgan_gp" else fake  # so that every interpolate is the example itself
     real_slope, fake_slope = (v.flatten(1).square().sum(dim=1).sqrt() for v in (real, fake))
@@ -166,10 +166,12 @@ def test_penalty_of_a_flat_critic_is_finite():
 
 def test_penalty_moves_d_only_through_its_loss():
     """In the game: D's loss is objective plus penalty, each logged by name; fakes pass no gradient to G."""
-    game = Game(Scalar(2.0), Linear(torch.tensor([3.0])), Minimax(), {"gp": GradientPenalty("r1", 2.0)}, Fixed(torch.ones(N, 1)))
+    game = Game(
+        Scalar(2.0), Linear(torch.tensor([3.0])), Minimax(), {"gp": GradientPenalty("r1", 2.0)}, Fixed(torch.ones(N, 1))
+    )
     loss, stats = game.d_loss()
     assert float(stats["d_gp"]) == pytest.approx(2 / 2 * 3**2)
-    assert float(loss) == pytest.approx(float(stats["d_loss"] + stats["d_gp"]))
+    assert float(loss.detach()) == pytest.approx(float(stats["d_loss"] + stats["d_gp"]))
     assert torch.autograd.grad(loss, game.nets["generator"].x, allow_unused=True) == (None,)
 
 
@@ -408,7 +410,9 @@ def test_smoothing_changes_d_and_not_g():
 
     softplus = math.log1p(math.exp(2))
     assert losses({}) == pytest.approx((2 * softplus - 2, softplus - 2), rel=1e-6)
-    assert losses({"label_smoothing": LabelSmoothing(0.9)}) == pytest.approx((2 * softplus - 1.8, softplus - 2), rel=1e-6)
+    assert losses({"label_smoothing": LabelSmoothing(0.9)}) == pytest.approx(
+        (2 * softplus - 1.8, softplus - 2), rel=1e-6
+    )
 
 
 # ---------------------------------------------------------------- all of them

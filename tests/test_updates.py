@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 import torch
-from toys import Fixed, Linear, Scalar, players, same, verdict, weights
 from torch import Tensor, nn
 
 from gantool.game.game import Game
@@ -15,6 +14,7 @@ from gantool.objectives.least_squares import LeastSquares
 from gantool.objectives.minimax import Minimax
 from gantool.objectives.non_saturating import NonSaturating
 from gantool.objectives.wasserstein import Wasserstein
+from toys import Fixed, Linear, Scalar, players, same, verdict, weights
 
 
 class Bilinear(Objective):

@@ -17,7 +17,9 @@ def verdict(logits: Tensor) -> Verdict:
     return Verdict(logits.reshape(-1, 1), logits.reshape(-1, 1))
 
 
-def turn(real: Tensor, fake: Tensor, critic: Callable = None, targets: tuple[float, float] = (1.0, 0.0), **more) -> Turn:  # type: ignore[assignment]
+def turn(
+    real: Tensor, fake: Tensor, critic: Callable = None, targets: tuple[float, float] = (1.0, 0.0), **more
+) -> Turn:  # type: ignore[assignment]
     """A turn with reals labelled 7 and fakes labelled 8, so that a mix-up shows."""
     n, m = len(real), len(fake)
     fields: dict[str, Any] = {

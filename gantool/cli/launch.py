@@ -115,7 +115,7 @@ def _process(argv: list[str]) -> Iterator[None]:
             yield
     finally:
         sys.argv = before[0]
-        os.environ.pop("HYDRA_FULL_ERROR")
+        os.environ.pop("HYDRA_FULL_ERROR", None)
         os.environ.update({"HYDRA_FULL_ERROR": before[1]} if before[1] is not None else {})
 
 
@@ -127,9 +127,12 @@ def _tidy() -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.close()
-    if {path.name for path in new.iterdir()} == {"multirun.yaml"}:
-        (new / "multirun.yaml").unlink()
-    RunFolder(new).discard_if_unstarted()
+    run = RunFolder(new)
+    written = {path.name for path in new.iterdir()} - {run.log.name}
+    if written <= {run.config.name, run.overrides.name, "multirun.yaml"}:  # by this call, since the folder is new
+        for name in written:
+            (new / name).unlink()
+    run.discard_if_unstarted()
 
 
 def _summary(mark: str, argv: Sequence[str], code: int) -> int:
@@ -140,6 +143,8 @@ def _summary(mark: str, argv: Sequence[str], code: int) -> int:
     flags, overrides = arguments.split(argv)
     ours = [override for override in overrides if resume.key_of(override).startswith(resume.NEVER[:2])]
     again = shlex.join(["gantool", "train", *flags, f"resume={folder}", *ours])
+    if not (folder / "multirun.yaml").is_file():  # a sweeper that keeps its own books
+        again = ""
     summary = sweep.summarise(folder, mark, again, stopped=code != 0)
     sweep.write(summary)
     sweep.show(summary)

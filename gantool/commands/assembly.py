@@ -3,14 +3,10 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
-from yaml import YAMLError
 
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
@@ -147,20 +143,6 @@ def describe(images: Images, conditional: bool) -> dict[str, Any]:
     )
     points = images.pixels[:2000].clone() if images.pixels.dim() == 2 else None
     return {"shape": list(images.shape), "names": list(images.names), "class_counts": counts, "points": points}
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The config of a run as plain data. An interpolation could read this machine's secrets, so there may be none."""
-    try:
-        text = path.read_text()
-        config = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
-    if not isinstance(config, dict) or "architecture" not in config:
-        raise UsageError(f"{path} is no configuration of a gantool run")
-    if "${" in text:
-        raise UsageError(f"{path} holds an interpolation (${{...}}), which gantool never writes; it is refused")
-    return config  # type: ignore[return-value]
 
 
 def deployed(game: Any, config: dict[str, Any], spec: dict[str, Any], builder: Builder, **options: Any) -> Deployed:

@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     check_root(config, Sample)
     folder, file = find(config["run"])
     written = render(config, folder, file)
-    log.info("%s", written)
+    print(written)
 
 
 def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path:
@@ -55,10 +55,14 @@ def load(state: dict[str, Any], folder: RunFolder, builder: Any, device: Any, em
     """A checkpoint's state -> its deployed generator; needs no data."""
     import torch
 
-    from gantool.commands.assembly import deployed, read_config
+    from gantool.commands.assembly import deployed
     from gantool.game.types import Images
+    from gantool.runs.resume import read_config
 
     config, spec = read_config(folder.config), state["data"]
+    missing = {"architecture", "objective", "prior", "batch_size", "seed"} - config.keys()
+    if missing:
+        raise UsageError(f"{folder.config} is no configuration of gantool train: it lacks {', '.join(sorted(missing))}")
     if ema and "ema" not in (config.get("trick") or {}):
         raise UsageError(
             "ema=true, but this run kept no average of its weights: leave ema out, or train with trick=[ema]"

@@ -237,8 +237,9 @@ class Training:
     def _progress(self) -> Any:
         from gantool.commands.console import Progress
 
+        left = self.plan.minutes and self.plan.minutes - self.clock.seconds / 60
         return Progress(
-            total_steps=self.plan.steps, minutes=self.plan.minutes, start_step=self.clock.step,
+            total_steps=self.plan.steps, minutes=left, start_step=self.clock.step,
             batch_images=self.parts.images_per_step,
         )  # fmt: skip
 

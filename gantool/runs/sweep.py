@@ -49,7 +49,7 @@ class Setting:
 @dataclass
 class Summary:
     folder: str
-    again: str  # the command that runs what is not done
+    again: str  # the command that runs what is not done; empty where there is none
     stopped: bool  # before all jobs had begun?
     settings: list[Setting]
     not_done: list[Job]
@@ -110,7 +110,8 @@ def tail(summary: Summary) -> list[str]:
         lines.append(f"  {state:12}{', '.join(names[:_NAMED])}{more}")
         lines += [f"  {'':12}{message}"] if message else []
     lines += ["  stopped: jobs that had not begun are not listed"] if summary.stopped else []
-    return lines + ([f"  run the rest again: {summary.again}"] if summary.not_done or summary.stopped else [])
+    unfinished = summary.not_done or summary.stopped
+    return lines + ([f"  run the rest again: {summary.again}"] if summary.again and unfinished else [])
 
 
 def show(summary: Summary) -> None:

@@ -18,11 +18,10 @@ class GradientPenalty(Trick):
     r1, r2:  weight/2 * E s^2        at reals, at fakes (Mescheder et al. 2018, equation 9)
     """
 
-    lipschitz = True
-
     def __init__(self, kind: Literal["wgan_gp", "dragan", "r1", "r2"] = "wgan_gp", weight: NonNegative = 10.0):
         super().__init__()
         self.kind, self.weight = kind, weight
+        self.lipschitz = weight > 0
 
     def d_penalty(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
         point, label = self._points(turn)
