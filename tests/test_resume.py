@@ -77,7 +77,9 @@ def test_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path, monk
     (tmp_path / "killer.py").write_text(KILLER)
     conf = tmp_path / "conf/trick"
     conf.mkdir(parents=True)
-    (conf / "killer.yaml").write_text("# @package trick.killer\n# A test's. Source: gantool.\n_target_: killer.Killer\n")
+    (conf / "killer.yaml").write_text(
+        "# @package trick.killer\n# A test's. Source: gantool.\n_target_: killer.Killer\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANTOOL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KILL_AT", raising=False)

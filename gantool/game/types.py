@@ -61,6 +61,7 @@ class Dataset(Protocol):
 
     shape: Shape
     names: tuple[str, ...]
+    flip: bool  # is a mirrored example as likely as the example?
 
     def load(self, split: str = "train") -> Images:
         """`split` is "train" or "test". Raises UsageError with one sentence where the data cannot be had."""
@@ -96,5 +97,9 @@ class Source(Protocol):
 
 class Metric(Protocol):
     """The shelf gantool/metrics. `fakes(n)` draws n samples (n, *data shape) from the deployed generator."""
+
+    def check(self, dataset: Dataset) -> None:
+        """Before anything is trained: raises UsageError where this data cannot be measured so."""
+        ...
 
     def __call__(self, fakes: Callable[[int], Tensor], dataset: Dataset) -> dict[str, float]: ...

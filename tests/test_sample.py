@@ -1,0 +1,173 @@
+"""gantool sample, in process: pictures and files from a run folder alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.runs import checkpoint
+from gantool.runs.folder import RunFolder
+
+NETS = ("architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]", "logger=[]", "steps=6")
+RUN = Path("run")
+
+
+@pytest.fixture
+def digits(gantool: Gantool) -> Gantool:
+    settings = ("trick=[ema]", "architecture.class_conditional=true", "hydra.run.dir=run")
+    assert gantool("train", *NETS, *settings).code == 0
+    return gantool
+
+
+def grid(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def images(path: Path) -> np.ndarray:
+    with np.load(path) as arrays:
+        return arrays["images"]
+
+
+def test_a_seed_repeats_and_no_seed_does_not(digits: Gantool) -> None:
+    for name in ("a", "b"):
+        assert digits("sample", "run=run", "n=9", "seed=5", f"out={name}.png").code == 0
+        assert digits("sample", "run=run", "n=9", f"out=free_{name}.png").code == 0
+    assert (grid(Path("a.png")) == grid(Path("b.png"))).all()
+    assert (grid(Path("free_a.png")) != grid(Path("free_b.png"))).any()
+
+
+def test_the_path_is_printed_and_lies_in_the_run(digits: Gantool) -> None:
+    told = digits("sample", "run=run", "n=4", "seed=1")
+    path = Path(told.out.strip())
+    assert path.is_file()
+    assert path.parent == RUN / "samples"
+
+
+def test_dump_writes_files_and_arrays_alike(digits: Gantool) -> None:
+    dump = ("sample", "run=run", "sampler=dump", "n=7", "seed=2")
+    assert digits(*dump, "sampler.format=npz", "out=all").code == 0
+    assert digits(*dump, "out=each").code == 0
+    together = images(Path("all.npz"))
+    assert together.shape == (7, 8, 8, 1)
+    assert together.dtype == np.uint8
+    each = np.stack([grid(path) for path in sorted(Path("each").iterdir())])
+    assert (each == together[:, :, :, 0]).all()
+
+
+def test_samples_are_the_generators_own(digits: Gantool) -> None:
+    """Against the weights in the checkpoint, multiplied out by hand: one-hot label beside the latent, ReLU, tanh."""
+    assert digits("sample", "run=run", "sampler=dump", "sampler.format=npz", "n=3", "seed=4", "classes=[7]",
+                  "ema=false", "out=x").code == 0  # fmt: skip
+    game = checkpoint.load(checkpoint.choose(RunFolder(RUN), "last"))["game"]
+    weights = [game[f"nets.generator.body.{i}.{name}"] for i in (0, 2) for name in ("weight", "bias")]
+    latent = torch.randn(3, 64, generator=torch.Generator().manual_seed(4))
+    label = torch.zeros(3, 10)
+    label[:, 7] = 1
+    hidden = torch.relu(torch.cat([latent, label], 1) @ weights[0].T + weights[1])
+    pixels = torch.tanh(hidden @ weights[2].T + weights[3]).view(3, 8, 8, 1)
+    expected = ((pixels + 1) * 127.5).round()
+    assert np.abs(images(Path("x.npz")).astype(int) - expected.numpy()).max() <= 1
+
+
+def test_ema_and_raw_weights_differ(digits: Gantool) -> None:
+    for name in ("true", "false", "null"):
+        assert digits("sample", "run=run", "n=4", "seed=1", f"ema={name}", f"out={name}.png").code == 0
+    assert (grid(Path("true.png")) == grid(Path("null.png"))).all()
+    assert (grid(Path("true.png")) != grid(Path("false.png"))).any()
+
+
+def test_truncation_cuts_the_tails(digits: Gantool) -> None:
+    """With the tails cut to nothing all latents are one."""
+    done = digits("sample", "run=run", "sampler=dump", "sampler.format=npz", "n=4", "seed=1", "truncation=1e-6",
+                  "classes=[3]", "out=x")  # fmt: skip
+    assert done.code == 0, done.err
+    four = images(Path("x.npz"))
+    assert (four == four[:1]).all()
+
+
+def test_a_checkpoint_file_or_a_step_can_be_named(digits: Gantool) -> None:
+    step = checkpoint.steps(RunFolder(RUN))[0]
+    for name, where in {
+        "a": [f"run=run/checkpoints/step_{step:08d}.pt"],
+        "b": ["run=run", f"checkpoint={step}"],
+    }.items():
+        assert digits("sample", *where, "n=4", "seed=1", f"out={name}.png").code == 0
+    assert (grid(Path("a.png")) == grid(Path("b.png"))).all()
+
+
+def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
+    pictures = Path("pictures")
+    pictures.mkdir()
+    for i in range(8):
+        Image.new("RGB", (16, 16), (i * 30, 0, 0)).save(pictures / f"{i}.png")
+    data = ("dataset=folder", f"dataset.path={pictures}", "dataset.resolution=16", "batch_size=4")
+    assert gantool("train", *NETS, *data).code == 0
+    for path in pictures.iterdir():
+        path.unlink()
+    pictures.rmdir()
+    done = gantool("sample", "n=4")
+    assert done.code == 0, done.err
+    assert "outputs/folder/non_saturating" in done.out
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["n=0"], "n must be a whole number >= 1"),
+        (["checkpoint=best"], "best.metric"),
+        (["checkpoint=12345"], "12345"),
+        (["classes=[eleven]"], "there is no class 'eleven'; choose among 0, 1, 2"),
+        (["run=nowhere"], "nowhere"),
+        (["run=."], "holds"),
+        (["truncation=-1"], "truncation must be a number > 0"),
+        (["sampler=gird"], "did you mean 'grid'?"),
+    ],
+)
+def test_bad_settings_get_one_sentence(digits: Gantool, settings: list[str], sentence: str) -> None:
+    run = [] if settings[0].startswith("run=") else ["run=run"]
+    refused = digits("sample", *run, *settings)
+    assert refused.code == 2, refused.err
+    assert sentence in refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_ema_that_was_never_kept_and_classes_that_are_none(gantool: Gantool) -> None:
+    assert gantool("train", *NETS, "hydra.run.dir=run").code == 0
+    for settings, sentence in ((["ema=true"], "this run kept no average"), (["classes=[1]"], "class_conditional=true")):
+        refused = gantool("sample", "run=run", *settings)
+        assert refused.code == 2
+        assert sentence in refused.err
+
+
+def test_foreign_truncated_and_malicious_checkpoints(digits: Gantool) -> None:
+    path = checkpoint.choose(RunFolder(RUN), "last")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    refused = digits("sample", f"run={path}")
+    assert refused.code == 2
+    assert "Traceback" not in refused.err
+
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (Path("pwned"),))
+
+    torch.save({"format": "gantool-1", "evil": Evil()}, path)
+    refused = digits("sample", f"run={path}")
+    assert refused.code == 2
+    assert not Path("pwned").exists()
+
+
+def test_config_of_a_stranger_cannot_name_code_to_run(digits: Gantool) -> None:
+    text = (RUN / "config.yaml").read_text()
+    for wanted, planted in (
+        ("gantool.priors.normal.Normal", "asyncio.run"),
+        ("gantool.priors.normal.Normal", "${oc.env:HOME}"),
+    ):
+        (RUN / "config.yaml").write_text(text.replace(wanted, planted))
+        refused = digits("sample", "run=run")
+        assert refused.code == 2, refused.err
+        assert "Traceback" not in refused.err

@@ -1,0 +1,290 @@
+"""gantool train, in process: budgets, what a run writes, best checkpoints, and how a run can end early."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.commands.assembly import Assembly
+from gantool.engine.loop import Clock, Plan
+from gantool.runs import checkpoint, status
+from gantool.runs.folder import RunFolder
+
+TINY = (
+    "dataset=ring", "dataset.size=200", "batch_size=16", "architecture.generator.hidden=[8]",
+    "architecture.discriminator.hidden=[8]", "logger=[]", "hydra.run.dir=run",
+)  # fmt: skip
+RUN = Path("run")
+
+
+def rows() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (RUN / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_writes_what_outputs_readme_promises(gantool: Gantool) -> None:
+    done = gantool("train", *TINY, "steps=20", "trick=[ema]", "metric=[modes]", "logger=[tensorboard]")
+    assert done.code == 0, done.err
+    for name in ("config.yaml", "overrides.yaml", "status.json", "train.log", "metrics.jsonl", "curves.png",
+                 "training.webp", "samples/step_00000000.png", "samples/step_00000020.png",
+                 "checkpoints/step_00000020.pt"):  # fmt: skip
+        assert name in files(RUN), name
+    assert any(name.startswith("tensorboard/events") for name in files(RUN))
+    told = status.read(RunFolder(RUN))
+    assert told["state"] == "done"
+    assert told["step"] == 20
+    assert told["data"]["size"] == 200
+    assert told["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert rows()[-1].keys() >= {"d_loss", "g_loss", "d_accuracy_real", "images_per_second", "modes_covered"}
+
+
+def test_tensorboard_holds_the_rows(gantool: Gantool) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert gantool("train", *TINY, "steps=6", "tick_every=2", "logger=[tensorboard]").code == 0
+    events = EventAccumulator(str(RUN / "tensorboard"))
+    events.Reload()
+    seen = [(event.step, event.value) for event in events.Scalars("discriminator/loss")]
+    assert [step for step, _ in seen] == [2, 4, 6]
+    assert [value for _, value in seen] == pytest.approx([row["d_loss"] for row in rows()])
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"),
+    [
+        (["steps=12"], 12),
+        (["images=160"], 10),  # batches of 16
+        (["images=161"], 11),
+        (["images=160", "update.discriminator_steps=5"], 2),  # images shown to D
+        (["steps=7", "images=160"], 7),  # the first budget that is reached
+        (["steps=7", "minutes=60"], 7),
+    ],
+)
+def test_budgets(gantool: Gantool, budget: list[str], steps: int) -> None:
+    assert gantool("train", *TINY, *budget).code == 0
+    assert rows()[-1]["step"] == steps
+
+
+def test_minutes_end_a_run(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "minutes=0.002", "tick_every=1").code == 0
+    seconds = [row["seconds"] for row in rows()]
+    assert seconds[-1] >= 0.12
+    assert all(second < 0.12 for second in seconds[:-1])
+
+
+def test_rows_are_means_over_their_tick(gantool: Gantool, compose: Any) -> None:
+    """Against the same steps played by hand, one at a time."""
+    assert gantool("train", *TINY, "steps=6", "tick_every=3", "sample_every=100").code == 0
+    from omegaconf import OmegaConf
+
+    parts = Assembly(OmegaConf.to_container(compose(*TINY[:-1], "steps=6"), resolve=True))  # type: ignore[arg-type]
+    losses = []
+    for _ in range(6):
+        parts.source.prepare(1)
+        losses.append(parts.update(parts.game, parts.d, parts.g)["g_loss"].item())
+    assert [row["g_loss"] for row in rows()] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3], rel=1e-6)
+
+
+def test_best_checkpoint_is_kept_and_chosen(gantool: Gantool) -> None:
+    settings = ("steps=12", "tick_every=1", "keep_last=1", "checkpoint_every=12")
+    assert gantool("train", *TINY, *settings, "best.metric=g_loss", "best.mode=max").code == 0
+    losses = {row["step"]: row["g_loss"] for row in rows()}
+    best = max(losses, key=lambda step: losses[step])
+    assert status.read(RunFolder(RUN))["best"] == {"step": best, "metric": "g_loss", "value": losses[best]}
+    assert checkpoint.steps(RunFolder(RUN)) == sorted({best, 12})
+    assert checkpoint.load(checkpoint.choose(RunFolder(RUN), "best"))["step"] == best
+
+
+def test_best_metric_that_is_none_is_said_at_the_end(gantool: Gantool) -> None:
+    done = gantool("train", *TINY, "steps=4", "best.metric=fidd")
+    assert done.code != 0
+    assert "best.metric=fidd is no column of metrics.jsonl" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_keep_last(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=20", "checkpoint_every=4", "keep_last=3").code == 0
+    assert checkpoint.steps(RunFolder(RUN)) == [12, 16, 20]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_resume(
+    gantool: Gantool, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    step = Assembly.step
+
+    def interrupted(parts: Assembly) -> None:
+        step(parts)
+        if parts.meters.steps == 5:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Assembly, "step", interrupted)
+    stopped = gantool("train", *TINY, "steps=20", "tick_every=20")
+    assert stopped.code == code
+    assert f"stopped by {number.name} after step 5" in stopped.err
+    assert "gantool train resume=" in stopped.err
+    assert status.read(RunFolder(RUN))["state"] == "interrupted"
+    assert checkpoint.steps(RunFolder(RUN))[-1] == 5
+    monkeypatch.setattr(Assembly, "step", step)
+    assert gantool("train", "resume=run").code == 0
+    assert [row["step"] for row in rows()] == [20]
+    assert status.read(RunFolder(RUN))["state"] == "done"
+
+
+def test_interrupted_run_equals_the_uninterrupted_one(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in its rows: the means of a tick survive the interruption."""
+    settings = (*TINY, "steps=20", "tick_every=10", "trick=[ema,instance_noise]")
+    assert gantool("train", *settings).code == 0
+    whole = rows()[0], torch.load(RUN / "checkpoints/step_00000020.pt", weights_only=True)["game"]
+    step = Assembly.step
+
+    def interrupted(parts: Assembly) -> None:
+        step(parts)
+        if parts.meters.steps == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Assembly, "step", interrupted)
+    assert gantool("train", *settings, "hydra.run.dir=other").code == 130
+    monkeypatch.setattr(Assembly, "step", step)
+    assert gantool("train", "resume=other").code == 0
+    resumed = [json.loads(line) for line in Path("other/metrics.jsonl").read_text().splitlines()]
+    assert {key: resumed[0][key] for key in ("step", "d_loss", "g_loss")} == {
+        key: whole[0][key] for key in ("step", "d_loss", "g_loss")
+    }
+    other = torch.load("other/checkpoints/step_00000020.pt", weights_only=True)["game"]
+    assert all(torch.equal(value, other[name]) for name, value in whole[1].items())
+
+
+def test_divergence_names_the_tensor_the_step_and_the_last_good_checkpoint(
+    gantool: Gantool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Assembly.step
+
+    def poisoned(parts: Assembly) -> None:
+        if parts.meters.steps == 6:
+            with torch.no_grad():
+                next(parts.game.nets["discriminator"].parameters()).fill_(float("nan"))
+        step(parts)
+
+    monkeypatch.setattr(Assembly, "step", poisoned)
+    failed = gantool("train", *TINY, "steps=20", "tick_every=5", "checkpoint_every=5")
+    assert failed.code == 1
+    assert "d_loss was no longer finite at step 7" in failed.err
+    assert "step_00000005.pt" in failed.err
+    assert "Traceback" not in failed.err
+    told = status.read(RunFolder(RUN))
+    assert (told["state"], told["step"]) == ("diverged", 7)
+    assert checkpoint.steps(RunFolder(RUN)) == [5]
+
+
+def test_weights_that_are_not_finite_are_never_saved(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step before a checkpoint may break the weights without any loss having seen it."""
+    step = Assembly.step
+
+    def poisoned(parts: Assembly) -> None:
+        step(parts)
+        if parts.meters.steps == 10:
+            with torch.no_grad():
+                parts.game.nets["generator"].body[0].weight[0, 0] = float("inf")
+
+    monkeypatch.setattr(Assembly, "step", poisoned)
+    failed = gantool("train", *TINY, "steps=20", "checkpoint_every=5", "tick_every=5")
+    assert failed.code == 1
+    assert "nets.generator.body.0.weight was no longer finite at step 10" in failed.err
+    assert checkpoint.steps(RunFolder(RUN)) == [5]
+
+
+def test_disk_full_while_saving_loses_nothing(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+    import os
+
+    replace = os.replace
+
+    def full(source: Any, target: Any) -> None:
+        if str(target).endswith("step_00000010.pt"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    failed = gantool("train", *TINY, "steps=20", "checkpoint_every=5")
+    assert failed.code == 1
+    assert "disk full" in failed.err
+    assert "Traceback" not in failed.err
+    assert files(RUN / "checkpoints") == ["step_00000005.pt"]
+    assert status.read(RunFolder(RUN))["state"] == "failed"
+    monkeypatch.setattr(os, "replace", replace)
+    assert gantool("train", "resume=run").code == 0
+
+
+def test_a_finished_run_can_be_extended(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=10").code == 0
+    again = gantool("train", "resume=run")
+    assert again.code == 0
+    assert "already finished" in again.err
+    assert gantool("train", "resume=run", "steps=15").code == 0
+    assert rows()[-1]["step"] == 15
+
+
+def test_resuming_with_other_data_is_refused(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=4").code == 0
+    before = (RUN / "status.json").read_text()
+    refused = gantool("train", "resume=run", "dataset=digits", "steps=8")
+    assert refused.code == 2
+    assert "shape" in refused.err
+    assert json.loads(before)["state"] == "done"
+    assert checkpoint.steps(RunFolder(RUN)) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["batch_size=300"], "batch_size=300 is larger than the dataset, which has 200 examples"),
+        (["objective=wasserstein"], "add trick=[gradient_penalty], [weight_clipping] or [spectral_norm]"),
+        (["objective=wasserstein", "trick=[gradient_penalty,label_smoothing]"], "objective=wasserstein has none"),
+        (["device=cuda:7"], "device=cuda:7"),
+        (["device=gpu"], "device"),
+        (["precision=fp16"], "precision must be one of auto, fp32, bf16"),
+        (["steps=0"], "steps must be a whole number >= 1"),
+        (["steps=abc"], "steps must be"),
+        (["seed=-1"], "seed must be"),
+        (["trick=[ema]", "trick.ema.half_life=0"], "trick.ema.half_life must be a number > 0"),
+        (["optimizer.generator.lr=fast"], "optimizer.generator.lr must be a number > 0"),
+        (["minutes=1", "optimizer.generator.schedule.kind=linear"], "needs to know its last step"),
+        (["metric=[modes]", "dataset=digits", "steps=2"], "metric=[modes] counts the modes of"),
+    ],
+)
+def test_bad_settings_get_one_sentence_and_leave_no_folder(
+    gantool: Gantool, settings: list[str], sentence: str
+) -> None:
+    keep = [item for item in TINY if not ("dataset=digits" in settings and item.startswith("dataset"))]
+    refused = gantool("train", *keep, *settings)
+    assert refused.code == 2, refused.err
+    assert sentence in refused.err
+    assert "Traceback" not in refused.err
+    assert not RUN.exists()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sentence"),
+    [
+        ("dataset.resolution=30", "architecture=dcgan cannot build 30 x 30 pixels"),
+        ("dataset=ring", "this dataset holds points: take architecture=mlp"),
+    ],
+)
+def test_data_that_the_architecture_cannot_build(gantool: Gantool, dataset: str, sentence: str) -> None:
+    refused = gantool("train", "architecture=dcgan", dataset, "hydra.run.dir=run")
+    assert refused.code == 2
+    assert sentence in refused.err
+    assert not RUN.exists()
+
+
+def test_plan_meets_every_event() -> None:
+    plan = Plan(steps=20, minutes=None, tick_every=6, sample_every=4, checkpoint_every=10, evaluate_every=None)
+    seen, clock = [], Clock()
+    while not plan.spent(clock):
+        clock.step = plan.next(clock.step)
+        seen.append(clock.step)
+    assert seen == [4, 6, 8, 10, 12, 16, 18, 20]
