@@ -222,6 +222,18 @@ def test_divergence_is_told_at_the_next_tick_with_its_step():
     assert "checkpoint" not in " ".join(log.events)
 
 
+def test_divergence_is_told_of_what_went_first():
+    """The others follow it; its name is the one that helps."""
+    meters, log = Meters(CPU), Log()
+
+    def step() -> None:
+        n = log.now + 1
+        meters.add(stats(late=math.nan if n >= 3 else 0.0, early=math.nan if n >= 2 else 0.0, never=0.0))
+
+    with pytest.raises(ArithmeticError, match="early at 2"):
+        loop.train(step, lambda n: None, meters, plan(), loop.Clock(), log, lambda: False)
+
+
 @pytest.mark.parametrize("row_seconds", [0, 3, 10])
 @pytest.mark.parametrize("sample_seconds", [0, 3, 10])
 def test_budget_in_minutes(monkeypatch, row_seconds, sample_seconds):

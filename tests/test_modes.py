@@ -72,4 +72,4 @@ def test_asks_for_as_many_samples_as_it_was_told():
 
 def test_data_without_known_modes_is_refused():
     with pytest.raises(UsageError, match="drop it for this dataset"):
-        Modes()(lambda n: torch.zeros(n, 2), SimpleNamespace())
+        Modes().check(SimpleNamespace(flip=False))

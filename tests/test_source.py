@@ -192,6 +192,26 @@ def test_drawing_leaves_no_trace(raw):
     assert torch.equal(rng, after[2])
 
 
+def test_drawing_uses_up_none_of_the_training_s_random_numbers():
+    """Codes of the objective and noise within G come from torch's own generator, which is put back."""
+
+    class Coded(NonSaturating):
+        codes = 1
+
+        def latent(self, noise: Tensor) -> Tensor:
+            return torch.cat([noise, torch.rand(len(noise), 1)], dim=1)
+
+    class Noisy(nn.Linear):
+        def forward(self, latent: Tensor, label: Tensor) -> Tensor:
+            return super().forward(latent + torch.randn_like(latent))
+
+    game = Game(Noisy(4, 2), nn.Identity(), Coded(), {}, source(points(10), 4))
+    before = torch.get_rng_state()
+    sample = Deployed(game, Normal(), 3, []).draw(5, torch.Generator().manual_seed(0))
+    assert sample.shape == (5, 2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
 @pytest.mark.parametrize("raw", [False, True])
 def test_sample_does_not_depend_on_its_neighbours(raw):
     """Eval mode: the same latent gives the same image alone and in any batch. BatchNorm would mix them."""

@@ -39,6 +39,8 @@ class Assembly:
         self.metrics: dict[str, Metric] = {
             name: self.builder.make(f"metric.{name}", node) for name, node in (config.get("metric") or {}).items()
         }
+        for metric in self.metrics.values():
+            metric.check(self.dataset)
         self._build(self.dataset.load("train"))
         self.clock = loop.Clock()
         self._fix_grid()
@@ -46,7 +48,7 @@ class Assembly:
     def _build(self, images: Images) -> None:
         self.data = {"fingerprint": fingerprint(images), "size": len(images.pixels), "shape": list(images.shape)}
         self.spec = describe(images, self.config["architecture"]["class_conditional"])
-        source = self.builder.source(self.config, images, getattr(self.dataset, "flip", False))
+        source = self.builder.source(self.config, images, self.dataset.flip)
         self.game = self.builder.game(self.config, images.shape, images.num_classes, source).to(self.device)
         self.game.autocast = precision.autocast(self.precision, self.device)
         if self.device.type in ("cpu", "cuda") and len(images.shape) == 3:

@@ -21,12 +21,12 @@ class Modes:
     def __init__(self, samples: Count = 10_000, within: Positive = 3.0, least: Count = 1):
         self.samples, self.within, self.least = samples, within, least
 
+    def check(self, dataset: Dataset) -> None:
+        if not hasattr(dataset, "centers"):
+            raise UsageError("metric=[modes] counts the modes of dataset=ring and dataset=grid; drop it for this dataset")
+
     def __call__(self, fakes: Callable[[int], Tensor], dataset: Dataset) -> dict[str, float]:
-        centers, std = getattr(dataset, "centers", None), getattr(dataset, "std", None)
-        if centers is None or std is None:
-            raise UsageError(
-                "metric=[modes] counts the modes of dataset=ring and dataset=grid; drop it for this dataset"
-            )
+        centers, std = dataset.centers, dataset.std  # type: ignore[attr-defined]
         distance, nearest = torch.cdist(fakes(self.samples).double(), centers.double()).min(dim=1)
         good = nearest[distance <= self.within * std]
         counts = torch.bincount(good, minlength=len(centers))
