@@ -9,14 +9,10 @@ import torch
 
 from gantool.commands.assembly import make_plan
 from gantool.config.build import Builder
-from gantool.errors import UsageError
-from gantool.game.game import Game
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import Generator
-from gantool.objectives.minimax import Minimax
-from gantool.objectives.non_saturating import NonSaturating
 from gantool.priors.normal import Normal
-from toys import pictures, plain, points
+from toys import composed_game, pictures, plain, points, refusal
 
 
 @pytest.fixture
@@ -57,12 +53,6 @@ def package(tmp_path, monkeypatch):
     yield tmp_path / "my_gan"
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_gan"]:
         del sys.modules[name]
-
-
-def refusal(call, *args, **kwargs) -> str:
-    with pytest.raises(UsageError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
 
 
 # ---------------------------------------------------------------- whose classes
@@ -175,16 +165,9 @@ def test_missing_key_is_said_in_a_sentence(package):
     assert "num_classes" in refusal(builder.make, "architecture.generator", node, Generator, **facts)
 
 
-def game(compose, *overrides: str, builder: Builder | None = None, images=None) -> Game:
-    config = plain(compose("batch_size=4", "architecture=mlp", *overrides))
-    images, builder = images or pictures(10), builder or Builder((), 100)
-    source = builder.source(config, images, flip=False)
-    return builder.game(config, images.shape, images.num_classes, source)
-
-
 def optimized(compose, *overrides: str):
     builder = Builder((), 100)
-    played = game(compose, builder=builder)
+    played = composed_game(compose, builder=builder)
     return played, builder.players(played, plain(compose(*overrides))["optimizer"])
 
 
@@ -237,14 +220,14 @@ def test_schedule_without_an_end_is_refused(compose):
 
 
 def test_facts_reach_the_nets(compose):
-    played = game(
+    played = composed_game(
         compose, "architecture.latent_dim=7", "architecture.class_conditional=true", images=pictures(10, (3, 8, 8))
     )
     g, d = played.nets["generator"], played.nets["discriminator"]
     assert (g.shape, g.latent_dim, g.num_classes) == ((3, 8, 8), 7, 2)
     assert (d.shape, d.num_classes, d.logits) == ((3, 8, 8), 2, 1)
     assert (played.source.latent_dim, played.source.batch_size, type(played.source.prior)) == (7, 4, Normal)
-    assert game(compose).nets["generator"].num_classes == 0
+    assert composed_game(compose).nets["generator"].num_classes == 0
 
 
 def test_wide_verdicts_and_codes_of_an_objective_reach_the_nets(compose):
@@ -255,66 +238,22 @@ def test_wide_verdicts_and_codes_of_an_objective_reach_the_nets(compose):
         def make(self, key, node, kind=None, **facts):
             return Wide() if key == "objective" else super().make(key, node, kind, **facts)
 
-    played = game(compose, "architecture.latent_dim=7", builder=Chosen())
+    played = composed_game(compose, "architecture.latent_dim=7", builder=Chosen())
     assert played.nets["generator"].latent_dim == 9
     assert played.source.latent_dim == 7
     assert played.nets["discriminator"].logits == 5
 
 
 def test_conditional_without_classes_is_refused(compose):
-    said = refusal(game, compose, "architecture.class_conditional=true", images=points(10))
+    said = refusal(composed_game, compose, "architecture.class_conditional=true", images=points(10))
     assert said == "architecture.class_conditional=true needs a dataset with classes, and this one has none"
 
 
 def test_tricks_act_in_the_order_of_the_list(compose):
     for order in (["ema", "label_smoothing", "instance_noise"], ["instance_noise", "ema", "label_smoothing"]):
-        played = game(compose, f"trick=[{','.join(order)}]")
+        played = composed_game(compose, f"trick=[{','.join(order)}]")
         assert list(played.hooks) == ["objective", *order]
         assert list(played.tricks) == order
-
-
-# ---------------------------------------------------------------- do they fit each other?
-
-
-def test_bare_critic_is_refused_with_the_ways_out(compose):
-    said = refusal(game, compose, "objective=wasserstein")
-    for way in ("objective=wasserstein", "gradient_penalty", "weight_clipping", "spectral_norm", "wgan_gp", "wgan"):
-        assert way in said
-    for trick in ("ema", "label_smoothing", "instance_noise"):
-        assert "bounded slope" in refusal(game, compose, "objective=wasserstein", f"trick=[{trick}]")
-    assert "bounded slope" in refusal(
-        game, compose, "objective=wasserstein", "trick=[spectral_norm]", "trick.spectral_norm.player=generator"
-    )
-
-
-@pytest.mark.parametrize("trick", ["gradient_penalty", "weight_clipping", "spectral_norm"])
-def test_bounded_critic_is_built(compose, trick):
-    assert list(game(compose, "objective=wasserstein", f"trick=[{trick}]").tricks) == [trick]
-
-
-@pytest.mark.parametrize("objective, brought", [("wgan", "weight_clipping"), ("wgan_gp", "gradient_penalty")])
-@pytest.mark.parametrize("tricks", ["[]", "[ema]", "[instance_noise,ema]"])
-def test_objective_keeps_the_trick_that_it_brings(compose, objective, brought, tricks):
-    chosen = [name for name in tricks.strip("[]").split(",") if name]
-    assert sorted(game(compose, f"objective={objective}", f"trick={tricks}").tricks) == sorted([brought, *chosen])
-
-
-def test_critic_whose_penalty_weighs_nothing_is_not_bounded(compose):
-    assert "bounded slope" in refusal(game, compose, "objective=wgan_gp", "trick.gradient_penalty.weight=0")
-
-
-@pytest.mark.parametrize("objective", ["wgan", "wgan_gp"])
-def test_targets_where_there_are_none_are_refused(compose, objective):
-    said = refusal(game, compose, f"objective={objective}", "trick=[label_smoothing]")
-    assert said == (
-        "trick.label_smoothing changes D's target labels, and objective=wasserstein has none: drop it from trick=[...]"
-    )
-
-
-@pytest.mark.parametrize("objective, kind", [("minimax", Minimax), ("non_saturating", NonSaturating)])
-def test_objective_that_was_asked_for_is_played(compose, objective, kind):
-    """Trap: "minimax" that is the non-saturating cost."""
-    assert type(game(compose, f"objective={objective}").objective) is kind
 
 
 def test_building_does_not_change_the_configuration(compose):

@@ -71,5 +71,6 @@ def test_asks_for_as_many_samples_as_it_was_told():
 
 
 def test_data_without_known_modes_is_refused():
+    Modes().check(RING)
     with pytest.raises(UsageError, match="drop it for this dataset"):
-        Modes().check(SimpleNamespace(flip=False))
+        Modes().check(SimpleNamespace(shape=(2,), names=()))

@@ -98,6 +98,9 @@ def test_simultaneous_is_one_step_of_each():
     assert (int(d.clock.now), int(g.clock.now)) == (1, 1)
 
 
+UPDATES = {"1:1": Alternating(), "5:1": Alternating(5, 1), "2:3": Alternating(2, 3), "at once": Simultaneous()}
+
+
 class Looking(Trick):
     """Looks at reals in G's turn."""
 
@@ -105,7 +108,7 @@ class Looking(Trick):
 
 
 @pytest.mark.parametrize("tricks", [{}, {"looking": Looking()}], ids=["plain", "needs_real"])
-@pytest.mark.parametrize("update", [Alternating(), Alternating(5, 1), Alternating(2, 3), Simultaneous()], ids=str)
+@pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES)
 def test_update_says_how_many_batches_it_draws(update, tricks):
     """The order of the data is written that far ahead; one too few would read old indices."""
     game = bilinear(1.0, 0.5, tricks)

@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from gantool.config.build import Builder
+from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.types import Images, Turn, Verdict
 from gantool.game.updates import Player
@@ -102,3 +105,18 @@ def weights(net: nn.Module) -> list[Tensor]:
 def same(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
     """Bit for bit."""
     return len(before) == len(after) and all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def refusal(call: Callable, *args: Any, **kwargs: Any) -> str:
+    """The sentence with which a call is refused."""
+    with pytest.raises(UsageError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+def composed_game(compose: Callable, *overrides: str, builder: Any = None, images: Images | None = None) -> Game:
+    """The game that a command line asks for, on pictures of two classes."""
+    config = plain(compose("batch_size=4", "architecture=mlp", *overrides))
+    images, builder = images or pictures(10), builder or Builder((), 100)
+    source = builder.source(config, images, flip=False)
+    return builder.game(config, images.shape, images.num_classes, source)

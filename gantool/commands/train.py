@@ -2,7 +2,9 @@
 
 import logging
 import math
+import shlex
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +12,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gantool.errors import Diverged, Interrupted, RunError, UsageError
+from gantool.errors import Diverged, Interrupted, UsageError
 from gantool.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
-DEFAULT_STEPS = 10_000
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -47,6 +48,7 @@ class Training:
         self.last: dict[str, Any] = {}
         self.stop_signal: int = 0
         self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
+        self.told = 0.0  # when status.json was last written
 
     def run(self) -> float | None:
         resumed = self._restore()
@@ -61,7 +63,7 @@ class Training:
             finished = self.parts.train(self, lambda: bool(self.stop_signal))
         if not finished:
             self._interrupted()
-        self._close()
+        self._finished()
         return self._value()
 
     # -------------------------------------------------------- what the loop tells (gantool.engine.loop.Observer)
@@ -70,7 +72,7 @@ class Training:
         self.progress.update(step, self.last)
 
     def diverged(self, step: int, name: str) -> None:
-        from gantool.runs import checkpoint, status
+        from gantool.runs import checkpoint
 
         try:
             last = f"the last good checkpoint is {checkpoint.choose(self.folder, 'last')}"
@@ -80,8 +82,7 @@ class Training:
             f"{name} was no longer finite at step {step}; {last}. Lower the learning rates, "
             "bound the discriminator (trick=[gradient_penalty]) or take precision=fp32"
         )
-        status.update(self.folder, state="diverged", reason=message, step=step)
-        self._draw_curves()
+        self._end("diverged", message)
         raise Diverged(message)
 
     def sample(self, step: int) -> None:
@@ -97,8 +98,6 @@ class Training:
         return self.parts.evaluate()
 
     def row(self, means: dict[str, float]) -> bool:
-        from gantool.runs import status
-
         steps, seconds = self.clock.step - self.row_at[0], self.clock.seconds - self.row_at[1]
         row = {"step": self.clock.step, "images": self.clock.step * self.parts.images_per_step, **means}
         row["seconds"] = self.clock.seconds
@@ -109,9 +108,8 @@ class Training:
             logger.row(row)
         self.last = row
         better = self._is_best(row)
-        status.update(
-            self.folder, step=row["step"], images=row["images"], seconds=row["seconds"], last=row, best=self.best
-        )
+        if time.monotonic() - self.told > 1:
+            self._tell()
         return better
 
     def checkpoint(self) -> None:
@@ -167,14 +165,30 @@ class Training:
         verb = f"resuming at step {self.clock.step}" if resumed else "training"
         log.info("%s in %s on %s, %s", verb, self.folder.root, self.parts.device, self.parts.precision)
 
-    def _close(self) -> None:
-        from gantool.runs import pictures, status
+    def _tell(self, **changes: Any) -> None:
+        """Writes down how far the run has come."""
+        from gantool.runs import status
 
-        self._draw_curves()
-        pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)
+        images = self.clock.step * self.parts.images_per_step
+        now = {"step": self.clock.step, "images": images, "seconds": self.clock.seconds, "best": self.best}
+        status.update(self.folder, **now, **({"last": self.last} if self.last else {}), **changes)
+        self.told = time.monotonic()
+
+    def _end(self, state: str, reason: str) -> None:
+        """Pictures of the whole run, and why it is over."""
+        from gantool.runs import pictures, rows, status
+
+        self._tell(state=state, reason=reason, ended=status.now())
         for logger in self.loggers.values():
             logger.close()
-        status.update(self.folder, state="done", reason=self._reason(), ended=status.now(), seconds=self.clock.seconds)
+        written = rows.read(self.folder.rows)
+        if written:
+            pictures.curves(written, self.folder.curves)
+        pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)
+
+    def _finished(self) -> None:
+        spent = f"{self.plan.steps} steps" if self.clock.step == self.plan.steps else f"{self.plan.minutes} minutes"
+        self._end("done", f"budget of {spent} spent")
         log.info("done at step %d after %.0f s", self.clock.step, self.clock.seconds)
         log.info("samples    %s", self.folder.grid(self.clock.step))
         log.info("animation  %s", self.folder.animation)
@@ -182,46 +196,20 @@ class Training:
         log.info("checkpoint %s", self.folder.checkpoint(self.clock.step))
 
     def _interrupted(self) -> None:
-        from gantool.runs import pictures, status
-
         self.checkpoint()
         name = signal.Signals(self.stop_signal).name
         message = f"stopped by {name} after step {self.clock.step}, which is saved; go on with: gantool train resume="
-        message += str(self.folder.root)
-        status.update(
-            self.folder,
-            state="interrupted",
-            reason=message,
-            step=self.clock.step,
-            seconds=self.clock.seconds,
-            ended=status.now(),
-        )
-        self._draw_curves()
-        pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)
-        for logger in self.loggers.values():
-            logger.close()
+        message += shlex.quote(str(self.folder.root))
+        self._end("interrupted", message)
         raise Interrupted(message, 128 + self.stop_signal)
-
-    def _reason(self) -> str:
-        plan, step = self.plan, self.clock.step
-        return (
-            f"budget of {plan.steps} steps spent" if step == plan.steps else f"budget of {plan.minutes} minutes spent"
-        )
-
-    def _draw_curves(self) -> None:
-        from gantool.runs import pictures, rows
-
-        written = rows.read(self.folder.rows)
-        if written:
-            pictures.curves(written, self.folder.curves)
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
         name, mode = self.cfg.best.metric, self.cfg.best.mode
-        if name is None or (name not in row and not self.plan.spent(self.clock)):
+        if name is None or (name not in row and self.parts.metrics):
             return False  # metrics come with some of the rows only
         if name not in row:
-            raise RunError(f"best.metric={name} is no column of metrics.jsonl; choose one of {', '.join(row)}")
+            raise UsageError(f"best.metric={name} is no column of metrics.jsonl; choose one of {', '.join(row)}")
         value = row[name]
         if value is None or not math.isfinite(value):
             return False

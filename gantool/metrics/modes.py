@@ -23,7 +23,9 @@ class Modes:
 
     def check(self, dataset: Dataset) -> None:
         if not hasattr(dataset, "centers"):
-            raise UsageError("metric=[modes] counts the modes of dataset=ring and dataset=grid; drop it for this dataset")
+            raise UsageError(
+                "metric=[modes] counts the modes of dataset=ring and dataset=grid; drop it for this dataset"
+            )
 
     def __call__(self, fakes: Callable[[int], Tensor], dataset: Dataset) -> dict[str, float]:
         centers, std = dataset.centers, dataset.std  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gantool.game.hooks import Objective
+from gantool.game.losses import cross_entropy
 from gantool.game.types import Turn, Verdict
 
 
@@ -16,8 +17,7 @@ class Minimax(Objective):
     has_targets = True
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
-        on_reals = F.binary_cross_entropy_with_logits(on_real.logits[:, 0], turn.real_target)
-        return on_reals + F.binary_cross_entropy_with_logits(on_fake.logits[:, 0], turn.fake_target)
+        return cross_entropy(turn, on_real, on_fake)
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
         return -F.softplus(on_fake.logits).mean()

@@ -1,0 +1,157 @@
+"""Penalties on the slope of D, against critics whose slope is known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gantool.game.game import Game
+from gantool.objectives.minimax import Minimax
+from gantool.tricks.gradient_penalty import GradientPenalty
+from toys import Fixed, Linear, Scalar, turn, verdict
+
+KINDS = ["wgan_gp", "dragan", "r1", "r2"]
+N = 16
+
+
+def examples(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(N, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def quadratic(image: Tensor, label: Tensor):
+    """D(v) = |v|^2 / 2, whose slope at v is |v|."""
+    return verdict(image.flatten(1).square().sum(dim=1) / 2)
+
+
+def penalty(trick: GradientPenalty, real: Tensor, fake: Tensor, critic) -> Tensor:
+    seen = turn(real, fake, critic)
+    return trick.d_penalty(seen, critic(real, seen.label), critic(fake, seen.fake_label))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(5,), (3, 4, 4)], ids=["points", "images"])
+def test_penalty_on_a_linear_critic_is_closed_form(kind, shape):
+    """The slope is |w| everywhere: weight (|w| - 1)^2, or weight / 2 |w|^2, whatever the examples."""
+    w = torch.linspace(-1, 2, math.prod(shape), dtype=torch.float64)
+    norm = float(w.square().sum()) ** 0.5
+    expected = 10 * (norm - 1) ** 2 if kind in ("wgan_gp", "dragan") else 10 / 2 * norm**2
+    found = penalty(GradientPenalty(kind, 10.0), examples(*shape), examples(*shape, seed=1), Linear(w))
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_penalty_takes_each_example_by_itself(kind):
+    """Trap: the norm over the batch. The slope at v is |v|, and examples of different norms are taken one by one."""
+    real, fake = examples(2, 3, 3), 2 * examples(2, 3, 3, seed=1)
+    fake = real if kind == "wgan_gp" else fake  # so that every interpolate is the example itself
+    real_slope, fake_slope = (v.flatten(1).square().sum(dim=1).sqrt() for v in (real, fake))
+    torch.manual_seed(3)
+    found = penalty(GradientPenalty(kind, 2.0), real, fake, quadratic)
+    torch.manual_seed(3)
+    noisy = real + torch.rand_like(real) * real.std() / 2
+    expected = {
+        "wgan_gp": 2 * (real_slope - 1).square().mean(),
+        "dragan": 2 * (noisy.flatten(1).square().sum(dim=1).sqrt() - 1).square().mean(),
+        "r1": 2 / 2 * real_slope.square().mean(),
+        "r2": 2 / 2 * fake_slope.square().mean(),
+    }
+    assert torch.allclose(found, expected[kind], rtol=1e-12)
+
+
+def test_critic_of_slope_one_costs_nothing():
+    """Over the batch, sixteen slopes of 1 have the norm 4, and would cost weight (4 - 1)^2 = 9 weights."""
+    unit = nn.functional.normalize(examples(7), dim=1)
+    found = penalty(GradientPenalty(weight=1.0), unit, unit, quadratic)
+    assert float(found.detach()) == pytest.approx(0, abs=1e-20)
+
+
+def spied(trick: GradientPenalty, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Where, and with which labels, the penalty asks D."""
+    asked = []
+
+    def critic(image, label):
+        asked.append((image.detach(), label))
+        return quadratic(image, label)
+
+    seen = turn(real, fake, critic)
+    trick.d_penalty(seen, verdict(real.flatten(1).sum(1)), verdict(fake.flatten(1).sum(1)))
+    assert len(asked) == 1
+    return asked[0]
+
+
+def test_interpolation_factor_is_one_an_example():
+    """Between reals of 1 and fakes of 0 the point is the factor: one number an example, uniform on [0, 1]."""
+    torch.manual_seed(0)
+    point, label = spied(GradientPenalty("wgan_gp"), torch.ones(2000, 2, 3, 3), torch.zeros(2000, 2, 3, 3))
+    factor = point.flatten(1)
+    assert torch.equal(factor, factor[:, :1].expand_as(factor))
+    assert len(factor[:, 0].unique()) > 1900
+    steps = torch.arange(1, 2001) / 2000
+    assert (factor[:, 0].sort().values - steps).abs().max() < 0.04  # Kolmogorov-Smirnov, p < 0.003
+    assert set(label.tolist()) == {7}
+
+
+def test_penalty_asks_where_its_paper_says():
+    torch.manual_seed(0)
+    real, fake = torch.randn(N, 2, 3, 3), torch.randn(N, 2, 3, 3)
+    assert torch.equal(spied(GradientPenalty("r1"), real, fake)[0], real)
+    assert set(spied(GradientPenalty("r1"), real, fake)[1].tolist()) == {7}
+    assert torch.equal(spied(GradientPenalty("r2"), real, fake)[0], fake)
+    assert set(spied(GradientPenalty("r2"), real, fake)[1].tolist()) == {8}
+    noise = spied(GradientPenalty("dragan"), real, fake)[0] - real
+    assert 0 <= noise.min() < 0.05 * real.std()
+    assert 0.45 * real.std() < noise.max() <= 0.5001 * real.std()
+
+
+class Smooth(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 4), nn.Softplus(), nn.Linear(4, 1)).double()
+
+    def forward(self, image: Tensor, label: Tensor):
+        return verdict(self.body(image))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_of_the_penalty_is_that_of_finite_differences(kind):
+    """Trap: a penalty that carries no gradient to D's weights."""
+    torch.manual_seed(0)
+    critic, trick = Smooth(), GradientPenalty(kind, 3.0)
+    real, fake = examples(3), examples(3, seed=1)
+
+    def value() -> Tensor:
+        torch.manual_seed(1)  # the same points each time
+        return penalty(trick, real, fake, critic)
+
+    exact = torch.autograd.grad(value(), critic.body[0].weight)[0]
+    assert exact.abs().max() > 1e-3
+    numeric = torch.zeros_like(exact)
+    with torch.no_grad():
+        flat = critic.body[0].weight.view(-1)
+        for i in range(flat.numel()):
+            for sign in (1, -1):
+                flat[i] += sign * 1e-6
+                with torch.enable_grad():
+                    numeric.view(-1)[i] += sign * value().detach() / 2e-6
+                flat[i] -= sign * 1e-6
+    assert torch.allclose(exact, numeric, atol=1e-7)
+
+
+def test_penalty_of_a_flat_critic_is_finite():
+    """Slope 0 costs `weight`, and the derivative of its norm, which has none there, is not NaN."""
+    critic = Linear(torch.zeros(3, dtype=torch.float64))
+    found = penalty(GradientPenalty("wgan_gp", 10.0), examples(3), examples(3, seed=1), critic)
+    assert float(found.detach()) == 10
+    assert torch.isfinite(torch.autograd.grad(found, critic.weight)[0]).all()
+
+
+def test_penalty_moves_d_only_through_its_loss():
+    """In the game: D's loss is objective plus penalty, each logged by name; fakes pass no gradient to G."""
+    game = Game(
+        Scalar(2.0), Linear(torch.tensor([3.0])), Minimax(), {"gp": GradientPenalty("r1", 2.0)}, Fixed(torch.ones(N, 1))
+    )
+    loss, stats = game.d_loss()
+    assert float(stats["d_gp"]) == pytest.approx(2 / 2 * 3**2)
+    assert float(loss.detach()) == pytest.approx(float(stats["d_loss"] + stats["d_gp"]))
+    assert torch.autograd.grad(loss, game.nets["generator"].x, allow_unused=True) == (None,)
