@@ -95,6 +95,7 @@ def test_scheduled_player_moves_like_an_optimizer_whose_rate_is_set_by_hand(name
     for step in range(30):
         before = mine.detach().clone()
         player.apply([gradient(mine.detach(), step)])
+        player.clock.tick()
         optimizer.param_groups[0]["lr"] = rate * at(schedule, step)
         theirs.grad = gradient(theirs.detach(), step)
         optimizer.step()
@@ -110,6 +111,7 @@ def test_constant_schedule_is_the_plain_optimizer_bit_for_bit():
         player = Player([weight], OPTIMIZERS["adam"], schedule)
         for step in range(10):
             player.apply([gradient(weight.detach(), step)])
+            player.clock.tick()
         finals.append(weight.detach())
     assert torch.equal(*finals)
 
@@ -130,8 +132,10 @@ def test_player_resumes_where_it_was(name):
             second = player(resumed)
             second.load_state_dict(copy.deepcopy(whole.state_dict()))
         whole.apply([gradient(straight.detach(), step)])
+        whole.clock.tick()
         if step >= 4:
             second.apply([gradient(resumed.detach(), step)])
+            second.clock.tick()
     assert torch.equal(straight, resumed)
 
 

@@ -244,7 +244,7 @@ def test_resuming_with_other_data_is_refused(gantool: Gantool) -> None:
     [
         (["batch_size=300"], "batch_size=300 is larger than the dataset, which has 200 examples"),
         (["objective=wasserstein"], "add trick=[gradient_penalty], [weight_clipping] or [spectral_norm]"),
-        (["objective=wasserstein", "trick=[gradient_penalty,label_smoothing]"], "objective=wasserstein has none"),
+        (["objective=wasserstein", "trick=[gradient_penalty,label_smoothing]"], "objective wasserstein has none"),
         (["device=cuda:7"], "device=cuda:7"),
         (["device=gpu"], "device"),
         (["precision=fp16"], "precision must be one of auto, fp32, bf16"),

@@ -127,10 +127,10 @@ def test_noise_is_annealed_to_exactly_nothing(kind, middle):
     trick, image = InstanceNoise(0.4, Schedule(100, kind)), torch.zeros(20_000, 1)
     assert float(trick.view(image).std()) == pytest.approx(0.4, rel=0.03)
     for _ in range(50):
-        trick.after_g(nn.ModuleDict())
+        trick.after_round(nn.ModuleDict())
     assert float(trick.view(image).std()) == pytest.approx(0.4 * middle, rel=0.03)
     for _ in range(50):
-        trick.after_g(nn.ModuleDict())
+        trick.after_round(nn.ModuleDict())
     assert torch.equal(trick.view(image), image)
 
 

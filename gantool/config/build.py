@@ -119,24 +119,30 @@ class Builder:
 
 
 def _check_options(key: str, maker: type, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Unknown keys of classes that have no readable signature in gantool (torch.optim, the user's own)."""
+    """Keys of classes that have no readable signature in gantool (torch.optim, the user's own)."""
     known = inspect.signature(maker).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        return
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for name in options:
-        if name not in known:
+        if name not in known and not open_ended:
             raise signature.unknown_key(f"{key}.{name}", [other for other in known if other not in facts])
+    for name in facts:
+        if name not in known and not open_ended:
+            raise UsageError(f"{key}: {maker.__qualname__} must take the argument {name!r}, which gantool passes to it")
+    for name, parameter in known.items():
+        required = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        if required and name not in options and name not in facts:
+            raise UsageError(f"{key}.{name} is missing: give {key}.{name}=...")
 
 
 def _check_game(node: Mapping[str, Any], objective: Objective, tricks: Mapping[str, Trick]) -> None:
     name = str(node["_target_"]).split(".")[-2]
     if objective.needs_lipschitz and not any(trick.lipschitz for trick in tricks.values()):
         raise UsageError(
-            f"objective={name} needs a critic of bounded slope: add trick=[gradient_penalty], [weight_clipping] or "
+            f"objective {name} needs a critic of bounded slope: add trick=[gradient_penalty], [weight_clipping] or "
             "[spectral_norm], or take objective=wgan_gp or wgan, which bring theirs along"
         )
     for key, trick in tricks.items():
         if trick.needs_targets and not objective.has_targets:
             raise UsageError(
-                f"trick.{key} changes D's target labels, and objective={name} has none: drop it from trick=[...]"
+                f"trick.{key} changes D's target labels, and objective {name} has none: drop it from trick=[...]"
             )

@@ -73,14 +73,17 @@ def train(
     began = time.monotonic() - clock.seconds
     if clock.step == 0:
         observer.sample(0)
-    while not plan.spent(clock):
+    last = plan.spent(clock)
+    while not last:
         target = plan.next(clock.step)
         prepare(target - clock.step)
-        while clock.step < target and not stop():
+        while True:
             step()
             clock.step += 1
+            clock.seconds = time.monotonic() - began
             observer.stepped(clock.step)
-        clock.seconds = time.monotonic() - began
+            if clock.step == target or stop() or plan.spent(clock):
+                break
         last, worth_keeping = plan.spent(clock), False
         if clock.step < target and not last:
             return False

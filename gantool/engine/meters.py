@@ -20,10 +20,11 @@ class Meters:
     def add(self, stats: Stats) -> None:
         """Within a step: no host."""
         values = torch.stack(list(stats.values()))
-        if not self.names:
+        if list(stats) != self.names:  # the first step, or a run resumed with other tricks
             self.names = list(stats)
             self.total = torch.zeros_like(values)
             self.first_bad = torch.zeros_like(values, dtype=torch.int64)
+            self.count.zero_()
         self.steps += 1
         self.count += 1
         self.total += values
@@ -39,12 +40,12 @@ class Meters:
         return dict(zip(self.names, means, strict=True)), bad
 
     def state_dict(self) -> dict[str, Any]:
-        return {"names": self.names, "count": self.count, "steps": self.steps, "total": self.total}
+        numbers = {"count": self.count, "steps": self.steps, "total": self.total, "first_bad": self.first_bad}
+        return {"names": self.names, **numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         device = self.count.device
         self.names = list(state["names"])
-        self.total = state["total"].to(device).clone()
-        self.first_bad = torch.zeros_like(self.total, dtype=torch.int64)
+        self.total, self.first_bad = state["total"].to(device).clone(), state["first_bad"].to(device).clone()
         self.count.copy_(state["count"])
         self.steps.copy_(state["steps"])

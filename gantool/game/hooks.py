@@ -55,6 +55,9 @@ class Trick(nn.Module):
     def after_g(self, nets: nn.ModuleDict) -> None:
         """After each step of G, without gradients."""
 
+    def after_round(self, nets: nn.ModuleDict) -> None:
+        """After all steps of one round, which is what the run counts as a step; without gradients."""
+
     def deploy(self, generator: nn.Module) -> nn.Module:
         """The generator that is sampled and evaluated."""
         return generator

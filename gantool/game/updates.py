@@ -45,7 +45,6 @@ class Player:
                 moved = torch._foreach_sub(self.parameters, before)
                 torch._foreach_mul_(moved, self.schedule(self.clock.now))
                 torch._foreach_copy_(self.parameters, torch._foreach_add(before, moved))
-        self.clock.tick()
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -94,6 +93,7 @@ class Alternating:
             g_loss, g_stats = game.g_loss()
             move(game, g, g.grads(g_loss))
             after_g(game)
+        end_round(game, d, g)
         return d_stats | g_stats
 
 
@@ -112,6 +112,7 @@ class Simultaneous:
         move(game, g, g_grads)
         after_d(game)
         after_g(game)
+        end_round(game, d, g)
         return d_stats | g_stats
 
 
@@ -132,3 +133,12 @@ def after_d(game: Game) -> None:
 def after_g(game: Game) -> None:
     for hook in game.hooks.values():
         hook.after_g(game.nets)
+
+
+@torch.no_grad()
+def end_round(game: Game, *players: Player) -> None:
+    """Schedules count rounds, however many steps each player takes in one."""
+    for hook in game.hooks.values():
+        hook.after_round(game.nets)
+    for player in players:
+        player.clock.tick()

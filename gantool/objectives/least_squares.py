@@ -14,7 +14,7 @@ class LeastSquares(Objective):
     def __init__(self, a: float = 0.0, b: float = 1.0, c: float = 1.0):
         super().__init__()
         self.a, self.b, self.c = a, b, c
-        self.threshold = (a + b) / 2
+        self.threshold = (a + b) / 2 if a < b else None
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
         wanted_real = self.a + (self.b - self.a) * turn.real_target

@@ -19,5 +19,5 @@ class InstanceNoise(Trick):
         scale = self.sigma if self.schedule is None else self.sigma * self.schedule(self.clock.now)
         return image + scale * torch.randn_like(image)
 
-    def after_g(self, nets: nn.ModuleDict) -> None:
+    def after_round(self, nets: nn.ModuleDict) -> None:
         self.clock.tick()
