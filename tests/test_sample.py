@@ -49,7 +49,7 @@ def test_the_path_is_printed_and_lies_in_the_run(digits: Gantool) -> None:
 
 def test_dump_writes_files_and_arrays_alike(digits: Gantool) -> None:
     dump = ("sample", "run=run", "sampler=dump", "n=7", "seed=2")
-    assert digits(*dump, "sampler.format=npz", "out=all").code == 0
+    assert digits(*dump, "format=npz", "out=all").code == 0
     assert digits(*dump, "out=each").code == 0
     together = images(Path("all.npz"))
     assert together.shape == (7, 8, 8, 1)
@@ -60,7 +60,7 @@ def test_dump_writes_files_and_arrays_alike(digits: Gantool) -> None:
 
 def test_samples_are_the_generators_own(digits: Gantool) -> None:
     """Against the weights in the checkpoint, multiplied out by hand: one-hot label beside the latent, ReLU, tanh."""
-    assert digits("sample", "run=run", "sampler=dump", "sampler.format=npz", "n=3", "seed=4", "classes=[7]",
+    assert digits("sample", "run=run", "sampler=dump", "format=npz", "n=3", "seed=4", "classes=[7]",
                   "ema=false", "out=x").code == 0  # fmt: skip
     game = checkpoint.load(checkpoint.choose(RunFolder(RUN), "last"))["game"]
     weights = [game[f"nets.generator.body.{i}.{name}"] for i in (0, 2) for name in ("weight", "bias")]
@@ -73,6 +73,13 @@ def test_samples_are_the_generators_own(digits: Gantool) -> None:
     assert np.abs(images(Path("x.npz")).astype(int) - expected.numpy()).max() <= 1
 
 
+def test_columns(digits: Gantool) -> None:
+    for columns, shape in ((2, (5, 2)), (5, (2, 5))):  # rows and columns of 10 cells
+        assert digits("sample", "run=run", "n=10", f"columns={columns}", f"out={columns}.png").code == 0
+        height, width = grid(Path(f"{columns}.png")).shape[:2]
+        assert height / width == pytest.approx(shape[0] / shape[1], rel=0.1)
+
+
 def test_ema_and_raw_weights_differ(digits: Gantool) -> None:
     for name in ("true", "false", "null"):
         assert digits("sample", "run=run", "n=4", "seed=1", f"ema={name}", f"out={name}.png").code == 0
@@ -82,7 +89,7 @@ def test_ema_and_raw_weights_differ(digits: Gantool) -> None:
 
 def test_truncation_cuts_the_tails(digits: Gantool) -> None:
     """With the tails cut to nothing all latents are one."""
-    done = digits("sample", "run=run", "sampler=dump", "sampler.format=npz", "n=4", "seed=1", "truncation=1e-6",
+    done = digits("sample", "run=run", "sampler=dump", "format=npz", "n=4", "seed=1", "truncation=1e-6",
                   "classes=[3]", "out=x")  # fmt: skip
     assert done.code == 0, done.err
     four = images(Path("x.npz"))

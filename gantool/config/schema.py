@@ -78,6 +78,8 @@ class Sample:
     run: str
     checkpoint: Literal["last", "best"] | Natural
     n: Count
+    columns: Count | None
+    format: Literal["png", "npz"]
     seed: Seed | None
     ema: bool | None
     truncation: Positive | None

@@ -26,7 +26,7 @@ class Dump:
             write_atomically(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
             return out
         if samples.dim() != 4 or samples.shape[1] not in (1, 3):
-            raise UsageError("PNG files hold grey or RGB images, not this data: take sampler.format=npz")
+            raise UsageError("PNG files hold grey or RGB images, not this data: take format=npz")
         out.mkdir(parents=True, exist_ok=True)
         for i, pixels in enumerate(_pixels(samples)):
             picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
