@@ -7,7 +7,7 @@ import textwrap
 import pytest
 import torch
 
-from gantool.commands.assembly import make_plan
+from gantool.commands.assembly import plan_of
 from gantool.config.build import Builder
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import Generator
@@ -64,7 +64,7 @@ def package(tmp_path, monkeypatch):
         "asyncio.run", "asyncio.create_subprocess_shell", "os.system", "subprocess.Popen", "builtins.open",
         "builtins.eval", "pip._internal.cli.main.main", "shutil.copyfile", "urllib.request.urlopen", "pickle.Unpickler",
         "torch.load", "torch.nn.Linear", "torch.utils.data.DataLoader", "hydra.utils.instantiate",
-        "gantoolx.Evil", "torch.optimx.Evil", "gantool", "torch.optim", "Evil", ".", "..",
+        "gantoolx.Evil", "torch.optimx.Evil", "torch.optim", "Evil", ".", "..",
         "gantool_evil.objectives.Minimax",
     ],
 )  # fmt: skip
@@ -122,11 +122,25 @@ def test_trust_in_one_package_is_no_trust_in_what_it_imports(package):
 
 
 @pytest.mark.parametrize(
+    "key, target",
+    [
+        ("objective", "gantool"),
+        ("objective", "gantool.tricks.ema.EMA"),
+        ("objective", "gantool.errors.UsageError"),
+        ("trick.ema", "gantool.priors.normal.Normal"),
+        ("prior", "gantool.commands.assembly.Assembly"),  # would build whatever its own argument names
+        ("prior", "gantool.config.build.Builder"),
+        ("objective.x", "gantool.cli.job.Job"),  # nested
+    ],
+)
+def test_only_the_shelf_of_the_group_is_built_from(key, target):
+    """A run folder from a stranger could otherwise name any class of gantool's own."""
+    assert f"{key}._target_: {target!r} is not one of" in refusal(Builder().make, key, {"_target_": target})
+
+
+@pytest.mark.parametrize(
     "key, target, kind",
     [
-        ("objective", "gantool.tricks.ema.EMA", Objective),
-        ("objective", "gantool.errors.UsageError", Objective),
-        ("trick.ema", "gantool.priors.normal.Normal", Trick),
         ("architecture.generator", "gantool.architectures.mlp.Discriminator", Generator),
         ("optimizer.generator", "torch.optim.lr_scheduler.StepLR", torch.optim.Optimizer),
     ],
@@ -201,7 +215,7 @@ def test_impossible_optimizer_is_refused(compose, override, says):
 def test_end_of_a_schedule_is_the_end_of_the_budget(compose, budget, steps):
     """Of 10 examples, twice a round: 100 images are 5 rounds. Whichever budget is spent first ends the run."""
     config = plain(compose("trick=[instance_noise]", "batch_size=10", "update.discriminator_steps=2", *budget.split()))
-    plan = make_plan(config, images_per_step=20)
+    plan = plan_of(config, ())
     noise = Builder((), plan.steps).make("trick.instance_noise", config["trick"]["instance_noise"], Trick)
     assert (plan.steps, noise.schedule.end) == (steps, steps)
 
@@ -210,7 +224,7 @@ def test_schedule_without_an_end_is_refused(compose):
     """A budget in minutes says nothing of steps."""
     config = plain(compose("trick=[instance_noise]", "minutes=5"))
     node = config["trick"]["instance_noise"]
-    builder = Builder((), make_plan(config, 64).steps)
+    builder = Builder((), plan_of(config, ()).steps)
     assert "give its `end`" in refusal(builder.make, "trick.instance_noise", node, Trick)
     node["schedule"]["end"] = 30
     assert builder.make("trick.instance_noise", node, Trick).schedule.end == 30

@@ -121,7 +121,7 @@ MISTAKES = [
     (["trick=[ema]", "trick.ema.decay=1"], ["unknown key 'trick.ema.decay'", "choices: half_life, ramp_up"]),
     (["metric.modes.least=3"], ["is metric modes selected? Add it to metric=[...]"]),
     (["trick=[a"], ["cannot read 'trick=[a': no viable alternative at input '[a'"]),
-    (["objective=null"], ["objective=null is no option of objective", "choices: least_squares,"]),
+    (["objective=null"], ["objective=null is no option of objective", "least_squares, "]),
     (["experiment=null"], ["leave it out for none"]),
     (["trick=null"], ["write trick=[] for none"]),
     (["--help", "dataset=mnits"], ["unknown option dataset=mnits"]),

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from gantool.game.game import Game
 from gantool.game.updates import after_d, move
+from gantool.objectives.hinge import Hinge
 from gantool.objectives.least_squares import LeastSquares
+from gantool.objectives.maximum_likelihood import MaximumLikelihood
 from gantool.objectives.minimax import Minimax
 from gantool.objectives.non_saturating import NonSaturating
+from gantool.objectives.relativistic import Relativistic
 from gantool.objectives.wasserstein import Wasserstein
 from gantool.tricks.gradient_penalty import GradientPenalty
 from gantool.tricks.weight_clipping import WeightClipping
@@ -63,7 +66,7 @@ def test_minimax_value_at_the_optimal_d_is_jensen_shannon(p, q):
     assert (value - -math.log(4) < 1e-12) == torch.equal(p, q)
 
 
-@pytest.mark.parametrize("objective", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
+@pytest.mark.parametrize("objective", [Minimax(), NonSaturating(), MaximumLikelihood()], ids=type)
 def test_optimal_d_is_p_over_p_plus_q(objective):
     best = torch.log(P / Q)
     assert slope(lambda a: d_loss(objective, a), best).abs().max() < 1e-15
@@ -103,6 +106,60 @@ def test_non_saturating_losses_at_zero_and_far_out():
     assert float(d_loss(NonSaturating(), torch.full((4,), 1e4, dtype=torch.float64))) == pytest.approx(1e4)
 
 
+# ---------------------------------------------------------------- the three costs of the 2016 tutorial
+
+COSTS = {  # of G, and their slopes, by d = D(G(z)): Goodfellow 2016, sections 3.2.1, 3.2.3 and 3.2.5, figure 16
+    "minimax": (Minimax(), lambda d: torch.log(1 - d), lambda d: -1 / (1 - d)),
+    "non_saturating": (NonSaturating(), lambda d: -torch.log(d), lambda d: -1 / d),
+    "maximum_likelihood": (MaximumLikelihood(), lambda d: -d / (1 - d), lambda d: -1 / (1 - d) ** 2),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_costs_of_g_over_the_output_of_d(name):
+    objective, value, slope_of = COSTS[name]
+    for d in torch.tensor([1e-6, 0.01, 0.25, 0.5, 0.75, 0.99], dtype=torch.float64):
+        a = torch.logit(d).reshape(1).requires_grad_(True)
+        cost = objective.g_loss(turn(a[:0], a), verdict(a))
+        through_d = torch.autograd.grad(cost, a)[0] / (d * (1 - d))
+        assert float(cost.detach()) == pytest.approx(float(value(d)), rel=1e-9)
+        assert float(through_d) == pytest.approx(float(slope_of(d)), rel=1e-9)
+
+
+def test_what_figure_16_shows():
+    """Where D is sure, minimax and maximum likelihood are flat in D's output; the latter learns from the best fakes."""
+    sure, fooled = (torch.tensor([a], dtype=torch.float64) for a in (-9.0, 9.0))
+    slopes = {
+        name: [abs(float(slope(lambda a, o=o: o.g_loss(turn(a[:0], a), verdict(a)), at))) for at in (sure, fooled)]
+        for name, (o, _, _) in COSTS.items()
+    }
+    assert slopes["minimax"][0] < 2e-4 and slopes["maximum_likelihood"][0] < 2e-4
+    assert slopes["non_saturating"][0] > 0.99
+    assert slopes["maximum_likelihood"][1] > 8000 * slopes["minimax"][1]
+
+
+def test_maximum_likelihood_follows_the_likelihood():
+    """Goodfellow 2014, section 4: with D = p/(p+q), the gradient of -E exp(a(G(z))) is that of KL(p || q).
+
+    G(z) = mu + sigma z, z at 20,000 quantiles of N(0, 1); p = N(m, s), for which KL has a closed form.
+    """
+    m, s, mu, sigma = 0.4, 0.7, *(torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (-0.3, 1.2))
+    p, q = torch.distributions.Normal(m, s), torch.distributions.Normal(mu.detach(), sigma.detach())
+    z = torch.special.ndtri((torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000)
+    x = mu + sigma * z
+    cost = MaximumLikelihood().g_loss(turn(x[:0], x), verdict(p.log_prob(x) - q.log_prob(x)))
+    found = torch.autograd.grad(cost, (mu, sigma))
+    kl = torch.log(sigma / s) + (s**2 + (m - mu) ** 2) / (2 * sigma**2) - 0.5
+    assert torch.allclose(torch.stack(found), torch.stack(torch.autograd.grad(kl, (mu, sigma))), atol=1e-6)
+
+
+def test_a_clamped_fake_teaches_nothing():
+    a = torch.tensor([1.0, 3.0, 1e4], requires_grad=True)
+    cost = MaximumLikelihood(max_logit=2.0).g_loss(turn(a[:0], a), verdict(a))
+    assert float(cost.detach()) == pytest.approx(-(math.e + 2 * math.e**2) / 3)
+    assert torch.autograd.grad(cost, a)[0].tolist() == pytest.approx([-math.e / 3, 0, 0])
+
+
 # ---------------------------------------------------------------- least squares
 
 
@@ -133,6 +190,56 @@ def test_least_squares_is_pearson_chi_squared():
     assert float(cost) == pytest.approx(float(chi_squared) / 2, abs=1e-12)
 
 
+# ---------------------------------------------------------------- hinge
+
+
+def test_hinge_at_its_margins():
+    """At +-1 and beyond D pays nothing and gets no gradient; on the wrong side it pays the distance."""
+    for real, fake, paid in ((1, -1, 0), (3, -5, 0), (0, 0, 2), (-1, 1, 4), (0.5, -2, 0.5), (2, 0.25, 1.25)):
+        real, fake = torch.full((3,), float(real)), torch.full((3,), float(fake))
+        assert float(Hinge().d_loss(turn(real, fake), verdict(real), verdict(fake))) == paid
+        assert float(Hinge().g_loss(turn(real, fake), verdict(fake))) == -float(fake[0])
+    beyond = slope(lambda a: Hinge().d_loss(turn(a, a), verdict(a), verdict(-a)), torch.tensor([1.5, 0.5]))
+    assert beyond.tolist() == [0.0, -1.0]
+
+
+# ---------------------------------------------------------------- relativistic
+
+
+def relativistic(real: Tensor, fake: Tensor) -> tuple[float, float]:
+    """D's loss and G's, where D says of an example what it is."""
+    shown = turn(real, fake, critic=lambda image, label: verdict(image))
+    objective = Relativistic()
+    return float(objective.d_loss(shown, verdict(real), verdict(fake))), float(objective.g_loss(shown, verdict(fake)))
+
+
+def test_relativistic_players_want_opposites():
+    """Jolicoeur-Martineau 2018, section 4.1: G's loss is D's with real and fake exchanged; a shift of D is nothing."""
+    real, fake = torch.tensor([0.3, -2.0, 1.0]).double(), torch.tensor([1.5, -1.0, -4.0]).double()
+    of_d, of_g = relativistic(real, fake)
+    by_hand = [math.log1p(math.exp(b - a)) for a, b in zip(real.tolist(), fake.tolist(), strict=True)]
+    assert of_d == pytest.approx(sum(by_hand) / 3)
+    assert (of_g, of_d) == pytest.approx(relativistic(fake, real))
+    assert (of_d, of_g) == pytest.approx(relativistic(real + 7, fake + 7))
+    assert of_d - of_g == pytest.approx(float((fake - real).mean()))  # softplus(t) - softplus(-t) = t
+    assert relativistic(real, real) == pytest.approx((math.log(2), math.log(2)))
+    assert relativistic(real - 1e4, fake)[0] == pytest.approx(1e4 + float((fake - real).mean()))
+
+
+def test_relativistic_generator_sees_reals():
+    """In G's turn D judges a batch of reals, with their own labels; its gradient reaches G through the fakes."""
+    source = Fixed(torch.full((4, 1), 3.0))
+    game = Game(Point(1), Linear(torch.ones(1)), Relativistic(), {}, source)
+    loss, _ = game.g_loss()
+    assert (source.asked, float(loss.detach())) == (1, pytest.approx(math.log1p(math.exp(3))))
+    (gradient,) = torch.autograd.grad(loss, game.nets["generator"].at)
+    assert float(gradient) == pytest.approx(-1 / (1 + math.exp(-3)))
+    labels = []
+    shown = turn(torch.ones(2), torch.ones(2), critic=lambda image, label: labels.append(label) or verdict(image))
+    Relativistic().g_loss(shown, verdict(torch.ones(2)))
+    assert [label.tolist() for label in labels] == [[7, 7]]
+
+
 # ---------------------------------------------------------------- targets
 
 
@@ -140,7 +247,7 @@ def test_least_squares_is_pearson_chi_squared():
 def test_optimum_with_smoothed_targets(alpha, beta):
     """Salimans et al. 2016, section 3.4: D* = (alpha p + beta q) / (p + q)."""
     best = (alpha * P + beta * Q) / (P + Q)
-    for objective in (Minimax(), NonSaturating()):
+    for objective in (Minimax(), NonSaturating(), MaximumLikelihood()):
         gradient = slope(lambda a, o=objective: d_loss(o, a, targets=(alpha, beta)), torch.logit(best))
         assert gradient.abs().max() < 1e-15
     assert slope(lambda a: d_loss(LeastSquares(), a, targets=(alpha, beta)), best).abs().max() < 1e-15

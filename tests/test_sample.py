@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.config.schema import conf_dir
 from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
 
@@ -168,13 +169,42 @@ def test_foreign_truncated_and_malicious_checkpoints(digits: Gantool) -> None:
     assert not Path("pwned").exists()
 
 
-def test_config_of_a_stranger_cannot_name_code_to_run(digits: Gantool) -> None:
+PLANTED = [
+    "asyncio.run",
+    "${oc.env:HOME}",
+    "gantool.commands.assembly.Assembly",  # would build what its own argument names
+    "gantool.cli.job.Job",
+    "gantool.runs.folder.RunFolder",
+]
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_config_of_a_stranger_cannot_name_code_to_run(digits: Gantool, planted: str) -> None:
     text = (RUN / "config.yaml").read_text()
-    for wanted, planted in (
-        ("gantool.priors.normal.Normal", "asyncio.run"),
-        ("gantool.priors.normal.Normal", "${oc.env:HOME}"),
-    ):
-        (RUN / "config.yaml").write_text(text.replace(wanted, planted))
-        refused = digits("sample", "run=run")
-        assert refused.code == 2, refused.err
-        assert "Traceback" not in refused.err
+    (RUN / "config.yaml").write_text(text.replace("gantool.priors.normal.Normal", planted))
+    refused = digits("sample", "run=run")
+    assert refused.code == 2, refused.err
+    assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize("trick", sorted(path.stem for path in (conf_dir() / "trick").glob("*.yaml")))
+def test_runs_with_every_trick_can_be_sampled(gantool: Gantool, trick: str) -> None:
+    assert gantool("train", *NETS, f"trick=[{trick}]").code == 0
+    done = gantool("sample", "n=4")
+    assert done.code == 0, done.err
+
+
+def test_dump_does_not_mix_with_older_files(digits: Gantool) -> None:
+    assert digits("sample", "run=run", "sampler=dump", "n=5", "out=all").code == 0
+    refused = digits("sample", "run=run", "sampler=dump", "n=2", "out=all")
+    assert refused.code == 2
+    assert "all is not empty" in refused.err
+    assert len(list(Path("all").iterdir())) == 5
+
+
+def test_a_checkpoint_without_its_parts_is_refused(digits: Gantool) -> None:
+    path = checkpoint.choose(RunFolder(RUN), "last")
+    checkpoint.save(path, {"step": 1})
+    refused = digits("sample", "run=run")
+    assert refused.code == 2
+    assert "is no checkpoint of gantool train: it lacks data, game" in refused.err

@@ -289,3 +289,117 @@ def test_plan_meets_every_event() -> None:
         clock.step = plan.next(clock.step)
         seen.append(clock.step)
     assert seen == [4, 6, 8, 10, 12, 16, 18, 20]
+
+
+# ---------------------------------------------------------------------------------------- resuming with changes
+
+
+def players() -> dict[str, Any]:
+    steps = checkpoint.steps(RunFolder(RUN))
+    return torch.load(RunFolder(RUN).checkpoint(steps[-1]), weights_only=True)["players"]
+
+
+def test_a_changed_learning_rate_is_used(gantool: Gantool) -> None:
+    """With a rate of next to nothing the weights stay where they were."""
+    assert gantool("train", *TINY, "steps=4", "keep_last=9").code == 0
+    rates = [f"optimizer.{player}.lr=1e-30" for player in ("generator", "discriminator")]
+    assert gantool("train", "resume=run", "steps=8", *rates).code == 0
+    before, after = (torch.load(RunFolder(RUN).checkpoint(step), weights_only=True)["game"] for step in (4, 8))
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("nets."))
+
+
+def test_another_optimizer_starts_afresh_and_says_so(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=4").code == 0
+    resumed = gantool("train", "resume=run", "steps=8", "optimizer=rmsprop")
+    assert resumed.code == 0, resumed.err
+    assert "RMSprop has no use for the state of Adam and starts afresh" in resumed.err
+    assert "square_avg" in players()["generator"]["moments"][0]
+
+
+def test_ema_added_on_resume_averages_from_the_trained_weights(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=4", "keep_last=9").code == 0
+    still = ["optimizer.generator.lr=1e-30", "optimizer.discriminator.lr=1e-30"]
+    resumed = gantool("train", "resume=run", "steps=6", "trick=[ema]", *still)
+    assert resumed.code == 0, resumed.err
+    game = torch.load(RunFolder(RUN).checkpoint(6), weights_only=True)["game"]
+    for name in (name for name in game if name.startswith("nets.generator.body")):
+        assert torch.equal(game[name], game[name.replace("nets.generator", "tricks.ema.average")]), name
+
+
+@pytest.mark.parametrize("change", ["trick=[spectral_norm]", "architecture.generator.hidden=[16]"])
+def test_other_networks_are_refused_and_nothing_is_lost(gantool: Gantool, change: str) -> None:
+    assert gantool("train", *TINY, "steps=4").code == 0
+    config = (RUN / "config.yaml").read_text()
+    refused = gantool("train", "resume=run", "steps=8", change)
+    assert refused.code == 2
+    assert "the saved networks are not those of this configuration" in refused.err
+    assert (RUN / "config.yaml").read_text() == config
+    assert gantool("train", "resume=run", "steps=8").code == 0
+
+
+def test_a_finished_run_keeps_its_configuration(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=4").code == 0
+    config = (RUN / "config.yaml").read_text()
+    assert gantool("train", "resume=run", "optimizer.generator.lr=0.05").code == 0
+    assert (RUN / "config.yaml").read_text() == config
+
+
+def test_a_run_that_is_running_is_not_resumed(gantool: Gantool) -> None:
+    import subprocess
+    import sys
+
+    assert gantool("train", *TINY, "steps=4").code == 0
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    status.update(RunFolder(RUN), state="running", pid=other.pid, born=None)
+    refused = gantool("train", "resume=run", "steps=8")
+    other.communicate(b"\n")
+    assert refused.code == 2
+    assert f"is being trained by process {other.pid}" in refused.err
+    assert gantool("train", "resume=run", "steps=8").code == 0
+
+
+@pytest.mark.parametrize("spec", [["resume=run/checkpoints/step_00000004.pt"], ["resume=run", "checkpoint=4"]])
+def test_going_on_from_an_earlier_checkpoint(gantool: Gantool, spec: list[str]) -> None:
+    """The later ones are forgotten, and a resume after that goes on from the last again."""
+    assert gantool("train", *TINY, "steps=12", "checkpoint_every=4", "keep_last=9", "tick_every=4").code == 0
+    assert gantool("train", *spec, "steps=6").code == 0
+    assert checkpoint.steps(RunFolder(RUN)) == [4, 6]
+    assert [row["step"] for row in rows()] == [4, 6]
+    assert gantool("train", "resume=run", "steps=8").code == 0
+    assert checkpoint.steps(RunFolder(RUN)) == [4, 6, 8]
+
+
+def test_misspelt_best_metric_is_told_with_the_first_metrics_and_saves(gantool: Gantool) -> None:
+    settings = ("steps=8", "evaluate_every=4", "metric=[modes]", "metric.modes.samples=10", "best.metric=modes_coverd")
+    failed = gantool("train", *TINY, *settings)
+    assert failed.code == 2
+    assert "best.metric=modes_coverd is no column" in failed.err
+    assert checkpoint.steps(RunFolder(RUN))[-1] == 4
+
+
+def test_changed_data_is_told(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=4").code == 0
+    resumed = gantool("train", "resume=run", "steps=8", "dataset.seed=5")
+    assert resumed.code == 0
+    assert "the data is not what this run was trained on" in resumed.err
+
+
+def test_every_experiment_builds(compose: Any) -> None:
+    """Networks, objective and tricks of each recipe fit each other; its data need not be there."""
+    from omegaconf import OmegaConf
+
+    from gantool.commands.assembly import plan_of
+    from gantool.config.build import Builder
+    from gantool.config.schema import conf_dir
+    from gantool.game.types import Images
+
+    for path in (conf_dir() / "experiment").glob("*.yaml"):
+        config: Any = OmegaConf.to_container(compose(f"experiment={path.stem}"), resolve=True)
+        builder = Builder((), plan_of(config, ()).steps)
+        dataset = builder.make("dataset", config["dataset"])
+        size = (config["batch_size"], *dataset.shape)
+        pixels = torch.zeros(size, dtype=torch.uint8 if len(size) == 4 else torch.float32)
+        images = Images(pixels, torch.zeros(size[0], dtype=torch.int64), dataset.names)
+        source = builder.source(config, images, dataset.flip)
+        game = builder.game(config, dataset.shape, len(dataset.names), source)
+        assert builder.players(game, config["optimizer"])

@@ -15,6 +15,17 @@ from gantool.game.game import Game
 from gantool.game.types import Images, Turn, Verdict
 from gantool.game.updates import Player
 
+F_DIVERGENCES: dict[str, Callable[[Tensor], Tensor]] = {  # f(u), u = p/q: Nowozin, Cseke and Tomioka 2016, table 5
+    "kl": lambda u: u * u.log(),
+    "reverse_kl": lambda u: -u.log(),
+    "pearson_chi2": lambda u: (u - 1) ** 2,
+    "neyman_chi2": lambda u: (1 - u) ** 2 / u,
+    "squared_hellinger": lambda u: (u.sqrt() - 1) ** 2,
+    "jensen_shannon": lambda u: -(u + 1) * ((1 + u) / 2).log() + u * u.log(),
+    "gan": lambda u: u * u.log() - (u + 1) * (u + 1).log(),
+    "total_variation": lambda u: (u - 1).abs() / 2,
+}
+
 
 def verdict(logits: Tensor) -> Verdict:
     return Verdict(logits.reshape(-1, 1), logits.reshape(-1, 1))

@@ -45,7 +45,12 @@ def run(command: str, argv: Sequence[str]) -> int:
         code = show(command, explain(error, asked) or report_bug(error), error)
     finally:
         _tidy()
-    return _summary(mark, argv, code) if Folders.sweep and command in KEEP_FOLDER else code
+    if Folders.sweep and command in KEEP_FOLDER:
+        try:
+            code = _summary(mark, argv, code)
+        except Exception as error:
+            code = show(command, explain(error, asked) or report_bug(error), error)
+    return code
 
 
 def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[str]:
@@ -67,7 +72,13 @@ def _resumed(spec: str, changes: list[str], command: str, flags: Sequence[str], 
     if not multirun and (Path(spec) / "multirun.yaml").is_file():
         raise UsageError(f"{spec} is a sweep: gantool {command} -m resume={shlex.quote(spec)}")
     if not multirun:
-        return resume.replay(find(spec)[0], changes, lambda overrides: _composed(command, flags, overrides))
+        folder, file = find(spec)
+        if file is not None and not any(resume.key_of(change) == "checkpoint" for change in changes):
+            step = file.stem.removeprefix("step_")
+            if not step.isdecimal():
+                raise UsageError(f"{file} is no checkpoint of a step: give one that is named like step_00001000.pt")
+            changes = [*changes, f"checkpoint={int(step)}"]
+        return resume.replay(folder, changes, lambda overrides: _composed(command, flags, overrides))
     if spec == "latest":
         sweeps = sorted(path.parent for path in Path("outputs/multirun").glob("*/multirun.yaml"))
         if not sweeps:

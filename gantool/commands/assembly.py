@@ -1,8 +1,10 @@
 """A configuration as running parts: data, game, players, clock. Imports torch."""
 
+import logging
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +18,11 @@ from gantool.errors import UsageError
 from gantool.game.images import fingerprint
 from gantool.game.types import Dataset, Images, Metric
 from gantool.game.updates import Update
+from gantool.runs import checkpoint
 
+log = logging.getLogger(__name__)
 DEFAULT_STEPS = 10_000
+PARTS = {"format", "step", "data", "game"}  # of every checkpoint
 
 
 class Assembly:
@@ -25,15 +30,15 @@ class Assembly:
 
     def __init__(self, config: dict[str, Any]):
         self.config = config
-        update = config["update"]
-        self.images_per_step = config["batch_size"] * update.get("discriminator_steps", 1)
-        self.plan = make_plan(config, self.images_per_step)
-        self.builder = Builder(tuple(config["trust"]), self.plan.steps)
+        trust = tuple(config["trust"])
+        self.update = make_update(config, trust)
+        self.images_per_step = config["batch_size"] * self.update.discriminator_steps
+        self.plan = plan_of(config, trust)
+        self.builder = Builder(trust, self.plan.steps)
         self.device = precision.choose_device(config["device"])
         self.dataset: Dataset = self.builder.make("dataset", config["dataset"])
         self.precision = precision.choose_precision(config["precision"], self.device, self.dataset.shape)
-        if config["deterministic"]:
-            precision.set_deterministic(self.device)
+        precision.set_deterministic(config["deterministic"])
         torch.set_flush_denormal(True)
         torch.manual_seed(config["seed"])
         self.metrics: dict[str, Metric] = {
@@ -55,7 +60,6 @@ class Assembly:
             for part in (self.game.nets, self.game.tricks):
                 part.to(memory_format=torch.channels_last)
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
-        self.update: Update = self.builder.make("update", self.config["update"])
         self.batches_per_step = self.update.real_batches(self.game)
         source.reserve(self.plan.tick_every * self.batches_per_step)
         self.source = source
@@ -109,7 +113,6 @@ class Assembly:
     # ---------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Any]:
-        devices = [self.device] if self.device.type == "cuda" else []
         return {
             "step": self.clock.step,
             "seconds": self.clock.seconds,
@@ -119,7 +122,7 @@ class Assembly:
             "players": {"discriminator": self.d.state_dict(), "generator": self.g.state_dict()},
             "meters": self.meters.state_dict(),
             "grid": {"latents": self.grid_latents, "labels": self.grid_labels},
-            "rng": {"cpu": torch.get_rng_state(), "cuda": [torch.cuda.get_rng_state(device) for device in devices]},
+            "rng": get_rng(self.device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -127,15 +130,45 @@ class Assembly:
             raise UsageError(
                 f"this run was trained on data of shape {state['data']['shape']}, not {self.spec['shape']}"
             )
-        self.game.load_state_dict(state["game"])
+        if state["fingerprint"] != self.data["fingerprint"]:
+            log.warning("the data is not what this run was trained on so far: it has changed, or is prepared otherwise")
+        self.game.restore(state["game"])
+        self.deployed = deployed(self.game, self.config, self.spec, self.builder)
         self.d.load_state_dict(state["players"]["discriminator"])
         self.g.load_state_dict(state["players"]["generator"])
         self.meters.load_state_dict(state["meters"])
         self.grid_latents, self.grid_labels = state["grid"]["latents"], state["grid"]["labels"]
         self.clock.step, self.clock.seconds = state["step"], state["seconds"]
-        torch.set_rng_state(state["rng"]["cpu"])
-        if self.device.type == "cuda" and state["rng"]["cuda"]:
-            torch.cuda.set_rng_state(state["rng"]["cuda"][0], self.device)
+        set_rng(self.device, state["rng"])
+
+
+def get_rng(device: torch.device) -> dict[str, Tensor]:
+    """States of the generators that a step draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_rng(device: torch.device, states: dict[str, Tensor]) -> None:
+    """A run that moves to another kind of device keeps what it can."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint of gantool train; UsageError where the file is damaged or holds something else."""
+    state = checkpoint.load(path)
+    if not state.keys() >= PARTS:
+        raise UsageError(
+            f"{path} is no checkpoint of gantool train: it lacks {', '.join(sorted(PARTS - state.keys()))}"
+        )
+    return state
 
 
 def describe(images: Images, conditional: bool) -> dict[str, Any]:
@@ -152,8 +185,13 @@ def deployed(game: Any, config: dict[str, Any], spec: dict[str, Any], builder: B
     return Deployed(game, prior, config["architecture"]["latent_dim"], spec["class_counts"], **options)
 
 
-def make_plan(config: dict[str, Any], images_per_step: int) -> loop.Plan:
+def make_update(config: dict[str, Any], trust: tuple[str, ...]) -> Update:
+    return Builder(trust).make("update", config["update"])
+
+
+def plan_of(config: dict[str, Any], trust: tuple[str, ...]) -> loop.Plan:
     """Budgets in steps, and intervals that suit them where none are given."""
+    images_per_step = config["batch_size"] * make_update(config, trust).discriminator_steps
     budgets = [config["steps"], config["images"] and math.ceil(config["images"] / images_per_step)]
     steps = min((budget for budget in budgets if budget), default=None if config["minutes"] else DEFAULT_STEPS)
     return loop.Plan(

@@ -29,54 +29,51 @@ def run(cfg: DictConfig) -> None:
 def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path:
     import torch
 
+    from gantool.commands.assembly import read_state
     from gantool.config.build import Builder
-    from gantool.engine.precision import choose_device
     from gantool.runs import checkpoint
 
-    path = file or checkpoint.choose(folder, config["checkpoint"])
-    state = checkpoint.load(path)
-    builder = Builder(tuple(config["trust"]))
-    sampler = builder.make("sampler", config["sampler"])
-    deployed = load(state, folder, builder, choose_device(config["device"]), config["ema"], config["batch_size"])
+    state = read_state(file or checkpoint.choose(folder, config["checkpoint"]))
+    sampler = Builder(tuple(config["trust"])).make("sampler", config["sampler"])
+    deployed = load(state, folder, config)
     seed = torch.seed() % 2**32 if config["seed"] is None else config["seed"]
     generator = torch.Generator().manual_seed(seed)
     latents = deployed.latents(config["n"], generator, config["truncation"])
     labels = choose_labels(config["classes"], state["data"], config["n"])
     if labels is None:
         labels = deployed.labels(config["n"], generator)
-    samples = deployed.images(latents, torch.as_tensor(labels))
     log.info("%d samples of step %d, seed %d", config["n"], state["step"], seed)
     out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return sampler(samples, state["data"]["points"], out)
+    return sampler(deployed.batches(latents, torch.as_tensor(labels)), state["data"]["points"], out)
 
 
-def load(state: dict[str, Any], folder: RunFolder, builder: Any, device: Any, ema: bool | None, batch_size: int) -> Any:
-    """A checkpoint's state -> its deployed generator; needs no data."""
+def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> Any:
+    """A checkpoint's state -> its deployed generator; needs no data. `options`: trust, device, ema, batch_size."""
     import torch
 
-    from gantool.commands.assembly import deployed
+    from gantool.commands.assembly import deployed, plan_of
+    from gantool.config.build import Builder
+    from gantool.engine.precision import choose_device
     from gantool.game.types import Images
     from gantool.runs.resume import read_config
 
-    config, spec = read_config(folder.config), state["data"]
-    missing = {"architecture", "objective", "prior", "batch_size", "seed"} - config.keys()
+    config, spec, ema = read_config(folder.config), state["data"], options["ema"]
+    missing = {"architecture", "objective", "prior", "update", "batch_size", "seed", "steps"} - config.keys()
     if missing:
         raise UsageError(f"{folder.config} is no configuration of gantool train: it lacks {', '.join(sorted(missing))}")
     if ema and "ema" not in (config.get("trick") or {}):
         raise UsageError(
             "ema=true, but this run kept no average of its weights: leave ema out, or train with trick=[ema]"
         )
+    trust = tuple(options["trust"])
+    builder = Builder(trust, plan_of(config, trust).steps)
     shape = (config["batch_size"], *spec["shape"])
     pixels = torch.zeros(shape, dtype=torch.uint8 if len(spec["shape"]) == 3 else torch.float32)
     blank = Images(pixels, torch.full(shape[:1], -1), tuple(spec["names"]))
     game = builder.game(config, tuple(spec["shape"]), len(spec["names"]), builder.source(config, blank, flip=False))
-    try:
-        game.load_state_dict(state["game"])
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UsageError(f"the checkpoint does not fit {folder.config}: {reason}") from error
-    return deployed(game.to(device), config, spec, builder, raw=ema is False, batch_size=batch_size)
+    game.restore(state["game"])
+    game = game.to(choose_device(options["device"]))
+    return deployed(game, config, spec, builder, raw=ema is False, batch_size=options["batch_size"])
 
 
 def choose_labels(classes: Sequence[Any] | None, spec: dict[str, Any], n: int) -> list[int] | None:

@@ -48,17 +48,18 @@ class Training:
         self.last: dict[str, Any] = {}
         self.stop_signal: int = 0
         self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
+        self.evaluated = False  # has a row with the metrics been written?
         self.told = 0.0  # when status.json was last written
 
     def run(self) -> float | None:
-        resumed = self._restore()
+        from gantool.runs import status
+
+        before = status.read(self.folder)
+        resumed = self._restore(before)
+        if before.get("state") == "done" and self.plan.spent(self.clock):
+            log.info("already at step %d: give a larger budget (steps, images or minutes) to go on", self.clock.step)
+            return self._value()
         self._open(resumed)
-        if resumed and self.plan.spent(self.clock):
-            log.info(
-                "already finished at step %d; give a larger budget to go on, e.g. steps=%d",
-                self.clock.step,
-                2 * self.clock.step,
-            )
         with self._progress() as self.progress, self._signals():
             finished = self.parts.train(self, lambda: bool(self.stop_signal))
         if not finished:
@@ -69,7 +70,7 @@ class Training:
     # -------------------------------------------------------- what the loop tells (gantool.engine.loop.Observer)
 
     def stepped(self, step: int) -> None:
-        self.progress.update(step, self.last)
+        self.progress.update(step, None)
 
     def diverged(self, step: int, name: str) -> None:
         from gantool.runs import checkpoint
@@ -95,6 +96,7 @@ class Training:
             logger.picture(step, path)
 
     def evaluate(self, step: int) -> dict[str, float]:
+        self.evaluated = True
         return self.parts.evaluate()
 
     def row(self, means: dict[str, float]) -> bool:
@@ -107,6 +109,7 @@ class Training:
         for logger in self.loggers.values():
             logger.row(row)
         self.last = row
+        self.progress.update(self.clock.step, row)
         better = self._is_best(row)
         if time.monotonic() - self.told > 1:
             self._tell()
@@ -120,30 +123,37 @@ class Training:
             self.diverged(self.clock.step, bad)
         state = self.parts.state_dict() | {"format": checkpoint.FORMAT, "best": self.best}
         checkpoint.save(self.folder.checkpoint(self.clock.step), state)
+        self._tell()  # before older ones go: status.json must never name a best checkpoint that is gone
         checkpoint.keep(self.folder, self.cfg.keep_last, self.best["step"] if self.best else None)
 
     # ---------------------------------------------------------------- beginning and end
 
-    def _restore(self) -> bool:
-        """State of the newest good checkpoint in the folder, if there is one."""
-        from gantool.runs import checkpoint
+    def _restore(self, before: dict[str, Any]) -> bool:
+        """State of the chosen checkpoint in the folder, if there is any."""
+        from gantool.commands.assembly import read_state
+        from gantool.runs import checkpoint, status
         from gantool.runs.rows import Rows
 
+        ours = status.process()
+        others = before.get("pid") != ours["pid"] and before.get("host") == ours["host"]
+        if others and status.state_of(self.folder) == "running":
+            raise UsageError(f"{self.folder.root} is being trained by process {before['pid']}: let it end, or stop it")
         self.rows = Rows(self.folder.rows)
-        resumed = bool(checkpoint.steps(self.folder))
+        resumed = bool(checkpoint.steps(self.folder)) or self.cfg.checkpoint != "last"
         if resumed:
-            state = checkpoint.load(checkpoint.choose(self.folder, "last"))
+            state = read_state(checkpoint.choose(self.folder, self.cfg.checkpoint))
             self.parts.load_state_dict(state)
             self.best = state["best"]
-            self.rows.truncate(self.clock.step)
-            checkpoint.rewind(self.folder, self.clock.step)
         self.row_at = (self.clock.step, self.clock.seconds)
         return resumed
 
     def _open(self, resumed: bool) -> None:
-        from gantool.runs import status
+        from gantool.runs import checkpoint, status
         from gantool.runs.folder import write_atomically
 
+        if resumed:
+            self.rows.truncate(self.clock.step)
+            checkpoint.rewind(self.folder, self.clock.step)
         started = status.read(self.folder).get("started") or status.now()
         write_atomically(
             self.folder.config, lambda file: file.write(OmegaConf.to_yaml(self.cfg, resolve=True).encode())
@@ -152,7 +162,8 @@ class Training:
         write_atomically(self.folder.overrides, lambda file: file.write(overrides.encode()))
         status.update(
             self.folder, state="running", command="train", started=started, reason=None, error=None, ended=None,
-            step=self.clock.step, choices=self.choices, overrides=self.overrides, dataset=self.choices.get("dataset"),
+            step=self.clock.step, best=self.best, choices=self.choices, overrides=self.overrides,
+            dataset=self.choices.get("dataset"),
             architecture=self.choices.get("architecture"), objective=self.choices.get("objective"),
             tricks=list(self.config.get("trick") or {}), seed=self.cfg.seed, batch_size=self.cfg.batch_size,
             **self.parts.facts(), versions=status.environment(),
@@ -206,9 +217,10 @@ class Training:
     def _is_best(self, row: dict[str, Any]) -> bool:
         """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
         name, mode = self.cfg.best.metric, self.cfg.best.mode
-        if name is None or (name not in row and self.parts.metrics):
+        if name is None or (name not in row and self.parts.metrics and not self.evaluated):
             return False  # metrics come with some of the rows only
         if name not in row:
+            self.checkpoint()
             raise UsageError(f"best.metric={name} is no column of metrics.jsonl; choose one of {', '.join(row)}")
         value = row[name]
         if value is None or not math.isfinite(value):

@@ -20,12 +20,24 @@ from gantool.game.schedules import Schedule
 from gantool.game.types import Images, Shape
 from gantool.game.updates import Player
 
-OURS = ("gantool", "torch.optim")
+SHELVES = {  # where the classes of each group live; a run folder could otherwise name any class of gantool
+    "dataset": "gantool.datasets",
+    "architecture": "gantool.architectures",
+    "objective": "gantool.objectives",
+    "prior": "gantool.priors",
+    "update": "gantool.game.updates",
+    "optimizer": "torch.optim",
+    "trick": "gantool.tricks",
+    "metric": "gantool.metrics",
+    "logger": "gantool.loggers",
+    "sampler": "gantool.samplers",
+}
+PARTS = "gantool.game.schedules"  # what may stand inside any of them
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Builds components of classes under gantool, torch.optim and the packages that the user trusts."""
+    """Builds components of the classes on their group's shelf and in the packages that the user trusts."""
 
     trust: tuple[str, ...] = ()  # from the command line only, never from a saved config
     budget_steps: int | None = None  # length of the run, for schedules
@@ -58,8 +70,11 @@ class Builder:
     def _refuse_strangers(self, key: str, path: str, target: str) -> None:
         if not target:
             raise UsageError(f"{key} has settings but is not selected: select it, or drop it with '~{key}'")
-        if not any(path.startswith(f"{prefix}.") for prefix in (*OURS, *self.trust)):
+        shelf = SHELVES[key.partition(".")[0]]
+        if not any(path.startswith(f"{prefix}.") for prefix in (shelf, PARTS, *self.trust)):
             package = target.partition(".")[0]
+            if package == "gantool":
+                raise UsageError(f"{key}._target_: {target!r} is not one of {shelf}")
             raise UsageError(
                 f"{key}._target_: {target!r} is outside gantool. If you wrote or trust it, say so: 'trust=[{package}]'"
             )

@@ -62,6 +62,7 @@ class Train:
     sample_every: Count | None
     checkpoint_every: Count | None
     evaluate_every: Count | None
+    checkpoint: Literal["last", "best"] | Natural
     keep_last: Count
     best: Best
     trust: list[str]

@@ -44,9 +44,14 @@ class Deployed:
 
     def images(self, latent: Tensor, label: Tensor) -> Tensor:
         """(N, Z), (N,) -> (N, *data shape) on the CPU."""
-        with self._aside():
-            batches = zip(latent.split(self.batch_size), label.split(self.batch_size), strict=True)
-            return torch.cat([self.generator(z.to(self.device), c.to(self.device)).float().cpu() for z, c in batches])
+        return torch.cat(list(self.batches(latent, label)))
+
+    def batches(self, latent: Tensor, label: Tensor) -> Iterator[Tensor]:
+        """The same, a batch at a time: large sets need not lie in memory at once."""
+        for z, c in zip(latent.split(self.batch_size), label.split(self.batch_size), strict=True):
+            with self._aside():
+                images = self.generator(z.to(self.device), c.to(self.device)).float().cpu()
+            yield images
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """n fair samples."""

@@ -1,5 +1,6 @@
 """On what, and in what numbers, a run computes."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -47,7 +48,8 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
     return partial(torch.autocast, device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
-def set_deterministic(device: torch.device) -> None:
+def set_deterministic(wanted: bool) -> None:
     """Only kernels whose sums have one order; a GPU run then repeats bit for bit."""
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "mps")
-    torch.backends.cudnn.benchmark = False
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+    torch.use_deterministic_algorithms(wanted, warn_only=torch.backends.mps.is_available())

@@ -56,7 +56,7 @@ class DeviceSource(nn.Module):
             epoch, offset = divmod(position, len(self.pixels))
             parts.append(self._permutation(epoch)[offset : offset + start + wanted - position])
             position += len(parts[-1])
-        self.order[:wanted].copy_(torch.cat(parts), non_blocking=True)
+        self.order[:wanted].copy_(torch.cat(parts))
         self.base.fill_(start)
 
     def _permutation(self, epoch: int) -> Tensor:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from gantool.errors import UsageError
 from gantool.game.hooks import Objective, Trick
 from gantool.game.types import Critic, Source, Stats, Turn, Verdict
 
@@ -44,6 +45,26 @@ class Game(nn.Module):
             generator = hook.deploy(generator)
         return generator
 
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """State of an earlier game. Tricks that it did not have begin with the networks it had; others must fit.
+
+        Raises UsageError where the networks or a trick's state differ.
+        """
+        before, now = _tricks_in(state), _tricks_in(self.state_dict())
+        gone = tuple(f"tricks.{name}." for name in before - now)
+        new = tuple(f"tricks.{name}." for name in now - before)
+        try:
+            kept = {name: value for name, value in state.items() if not name.startswith(gone)}
+            missing, unexpected = self.load_state_dict(kept, strict=False)
+            odd = [name for name in missing if not name.startswith(new)] + unexpected
+            reason = f"{odd[0]} is in one of them only" if odd else ""
+        except RuntimeError as error:
+            reason = str(error).split("\n\t")[1].rstrip(".") if "\n\t" in str(error) else str(error)
+        if reason:
+            raise UsageError(f"the saved networks are not those of this configuration: {reason}")
+        for name in now - before:
+            self.hooks[name].ready(self.nets)
+
     def d_loss(self, critic: Critic | None = None, through_g: bool = False) -> tuple[Tensor, Stats]:
         """D's loss on fresh batches. `through_g` keeps the graph of G, for update rules that look ahead."""
         real, label = self.source.reals()
@@ -57,7 +78,7 @@ class Game(nn.Module):
         loss = self.objective.d_loss(turn, on_real, on_fake)
         penalties = ((name, hook.d_penalty(turn, on_real, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("d", loss, penalties)
-        return total, stats | self._verdicts(on_real, on_fake)
+        return total, stats | self._verdicts(turn, on_real, on_fake)
 
     def g_loss(self, critic: Critic | None = None) -> tuple[Tensor, Stats]:
         """G's loss on fresh latents (and, where a hook needs them, fresh reals)."""
@@ -99,13 +120,17 @@ class Game(nn.Module):
         critic = critic or self.nets["discriminator"]
         return Turn(real, fake, latent, label, fake_label, real_target, fake_target, critic)
 
-    def _verdicts(self, on_real: Verdict, on_fake: Verdict) -> Stats:
-        real, fake = on_real.logits.detach(), on_fake.logits.detach()
+    @torch.no_grad()
+    def _verdicts(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Stats:
+        real, fake = on_real.logits, on_fake.logits
         stats = {"d_real": real.mean(), "d_fake": fake.mean()}
         threshold = self.objective.threshold
         if threshold is not None and self.objective.logits == 1:
             stats["d_accuracy_real"] = (real > threshold).float().mean()
             stats["d_accuracy_fake"] = (fake < threshold).float().mean()
+        divergence = self.objective.estimate(turn, on_real, on_fake)
+        if divergence is not None:
+            stats["divergence"] = divergence
         return stats
 
 
@@ -117,3 +142,8 @@ def _total(player: str, loss: Tensor, penalties: Iterable[tuple[str, Tensor | No
             loss = loss + penalty
             stats[f"{player}_{name}"] = penalty.detach()
     return loss, stats
+
+
+def _tricks_in(state: dict[str, Tensor]) -> set[str]:
+    """Names of the tricks that keep any state."""
+    return {name.split(".")[1] for name in state if name.startswith("tricks.")}

@@ -83,6 +83,14 @@ class Objective(Trick):
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
         raise NotImplementedError
 
+    def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor | None:
+        """How far apart the data and the fakes are, by the divergence that D measures: the column `divergence`.
+
+        Scalar, without gradients, from D's verdicts before its step: mostly a lower bound, reached by the best D.
+        None where no divergence is known.
+        """
+        return None
+
 
 class Clock(nn.Module):
     """A step counter on the device, for hyperparameters that change with time."""

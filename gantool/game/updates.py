@@ -1,6 +1,7 @@
 """Who moves, when, through which weights. An update is one step: a pure function of what is on the device."""
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ from gantool.game.hooks import Clock
 from gantool.game.ranges import Count
 from gantool.game.schedules import Schedule
 from gantool.game.types import Stats
+
+log = logging.getLogger(__name__)
 
 
 class Player:
@@ -49,11 +52,19 @@ class Player:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "steps": self.clock.now}
+        kind = type(self.optimizer).__name__
+        return {"kind": kind, "moments": self.optimizer.state_dict()["state"], "steps": self.clock.now}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Moments and clock. The hyperparameters are this configuration's; another optimiser starts afresh."""
         self.clock.now.copy_(state["steps"])
+        if state["kind"] == type(self.optimizer).__name__:
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
+        else:
+            log.warning(
+                "%s has no use for the state of %s and starts afresh", type(self.optimizer).__name__, state["kind"]
+            )
 
 
 def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> dict[str, bool]:
@@ -67,6 +78,8 @@ def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> di
 
 class Update(Protocol):
     """The shelf of update rules."""
+
+    discriminator_steps: int  # batches of reals that D is shown in one step
 
     def real_batches(self, game: Game) -> int:
         """How many batches of reals one step draws."""
@@ -99,6 +112,8 @@ class Alternating:
 
 class Simultaneous:
     """Both players step at once, from the same weights (simultaneous ascent; Mescheder et al. 2017, section 2)."""
+
+    discriminator_steps = 1
 
     def real_batches(self, game: Game) -> int:
         return 1 + game.needs_real

@@ -24,3 +24,14 @@ class LeastSquares(Objective):
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
         return 0.5 * (on_fake.logits - self.c).square().mean()
+
+    def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor | None:
+        """A lower bound of the Pearson chi-squared divergence of p + q from 2q, in [0, 2] where D is any good.
+
+        The best D, (b p + a q) / (p + q), leaves the loss (b-a)^2/2 * integral of pq/(p+q), while chi2(p + q || 2q)
+        (ibid., equation 9) = integral of (p-q)^2/(p+q) = 2 - 4 * integral of pq/(p+q) = 2 - 8 * loss / (b-a)^2.
+        """
+        if self.a == self.b:
+            return None
+        errors = (on_real.logits - self.b).square().mean() + (on_fake.logits - self.a).square().mean()
+        return 2 - 4 * errors / (self.b - self.a) ** 2

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gantool.game.hooks import Objective
-from gantool.game.losses import cross_entropy
+from gantool.game.losses import cross_entropy, jensen_shannon
 from gantool.game.types import Turn, Verdict
 
 
@@ -21,3 +21,6 @@ class Minimax(Objective):
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
         return -F.softplus(on_fake.logits).mean()
+
+    def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
+        return jensen_shannon(on_real, on_fake)

@@ -17,3 +17,7 @@ class Wasserstein(Objective):
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
         return -on_fake.logits.mean()
+
+    def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
+        """W1 times the slope that the constraint allows (ibid., section 3), less what D misses."""
+        return on_real.logits.mean() - on_fake.logits.mean()

@@ -13,7 +13,7 @@ from typing import Any
 from gantool.errors import UsageError
 from gantool.runs.folder import RunFolder
 
-NEVER = ("hydra", "trust", "resume")  # keys that no saved file may set
+NEVER = ("hydra", "trust", "resume", "checkpoint")  # keys that no saved file may set
 Compose = Callable[[list[str]], Mapping[str, Any]]  # overrides -> today's configuration, resolved
 
 
@@ -104,9 +104,11 @@ def _typed(overrides: Any, file: Path) -> list[str]:
     """The saved settings that may be replayed: no flags, nothing of Hydra's, no trust."""
     if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
         raise UsageError(f"{file} holds no list of overrides")
-    return [
-        override for override in overrides if re.split(r"[./]", _parsed(override, file).key_or_group)[0] not in NEVER
-    ]
+    parsed = [(override, _parsed(override, file)) for override in overrides]
+    for override, one in parsed:
+        if one.package and one.package.startswith("hydra"):
+            raise UsageError(f"{file} puts an option into Hydra's own settings ({override}), which is refused")
+    return [override for override, one in parsed if re.split(r"[./]", one.key_or_group)[0] not in NEVER]
 
 
 def _parsed(override: str, file: Path | None = None) -> Any:

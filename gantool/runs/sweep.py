@@ -6,7 +6,9 @@ import statistics
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from gantool.errors import UsageError
 from gantool.runs import status
 from gantool.runs.folder import RunFolder, runs_below, write_atomically
 from gantool.runs.resume import key_of
@@ -73,8 +75,8 @@ class Summary:
 
 def summarise(folder: Path, mark: str, again: str, stopped: bool = False) -> Summary:
     """Read the jobs that the call `mark` of this sweep has run or passed over."""
-    ours = (one for one in runs_below(folder) if status.read(one).get("launch") == mark)
-    jobs = sorted((_job(folder, one) for one in ours), key=lambda job: job.name)
+    ours = ((one, facts) for one in runs_below(folder) if (facts := _facts(one, mark)).get("launch") == mark)
+    jobs = sorted((_job(folder, one, facts) for one, facts in ours), key=lambda job: job.name)
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
     groups: dict[str, list[Job]] = {}
     for job in jobs:
@@ -132,13 +134,20 @@ def show(summary: Summary) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def _job(sweep: Path, folder: RunFolder) -> Job:
-    facts = status.read(folder)
+def _facts(folder: RunFolder, mark: str) -> dict[str, Any]:
+    """A job's status; one that cannot be read counts as failed in this call."""
+    try:
+        return status.read(folder) | {"state": status.state_of(folder)}
+    except UsageError as error:
+        return {"launch": mark, "state": "failed", "error": str(error)}
+
+
+def _job(sweep: Path, folder: RunFolder, facts: dict[str, Any]) -> Job:
     last = facts.get("last") or {}
     row = {name: float(value) for name, value in last.items() if _is_shown(name) and isinstance(value, int | float)}
     message = str(facts.get("error") or facts.get("reason") or "")
     name = str(folder.root.relative_to(sweep))
-    return Job(name, status.state_of(folder), list(facts.get("overrides") or ()), row, message)
+    return Job(name, facts["state"], list(facts.get("overrides") or ()), row, message)
 
 
 def _is_shown(column: str) -> bool:

@@ -1,5 +1,7 @@
 """Samples for other tools."""
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,19 +20,29 @@ class Dump:
     def __init__(self, format: Literal["png", "npz"] = "png"):
         self.format = format
 
-    def __call__(self, samples: Tensor, reference: Tensor | None, out: Path) -> Path:
-        """(N, *data shape) on the CPU -> the folder or file written."""
-        if self.format == "npz":
-            out = out if out.suffix.lower() == ".npz" else out.with_name(out.name + ".npz")
-            arrays = {"images": _pixels(samples)} if samples.dim() == 4 else {"points": samples.numpy()}
-            write_atomically(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
-            return out
-        if samples.dim() != 4 or samples.shape[1] not in (1, 3):
-            raise UsageError("PNG files hold grey or RGB images, not this data: take format=npz")
-        out.mkdir(parents=True, exist_ok=True)
-        for i, pixels in enumerate(_pixels(samples)):
-            picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-            write_atomically(out / f"{i:06d}.png", lambda file, picture=picture: picture.save(file, "PNG"))  # type: ignore[misc]
+    def __call__(self, batches: Iterable[Tensor], reference: Tensor | None, out: Path) -> Path:
+        """Batches (N, *data shape) on the CPU -> the folder or file written."""
+        return self._arrays(batches, out) if self.format == "npz" else self._pictures(batches, out)
+
+    def _arrays(self, batches: Iterable[Tensor], out: Path) -> Path:
+        out = out if out.suffix.lower() == ".npz" else out.with_name(out.name + ".npz")
+        parts = [_pixels(batch) if batch.dim() == 4 else batch.numpy() for batch in batches]
+        name = "images" if parts[0].ndim == 4 else "points"
+        arrays = {name: np.concatenate(parts)}
+        write_atomically(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+        return out
+
+    def _pictures(self, batches: Iterable[Tensor], out: Path) -> Path:
+        if out.is_dir() and any(out.iterdir()):
+            raise UsageError(f"{out} is not empty, and samples of two kinds would mix: give another out=")
+        number = 0
+        for batch in batches:
+            if batch.dim() != 4 or batch.shape[1] not in (1, 3):
+                raise UsageError("PNG files hold grey or RGB images, not this data: take format=npz")
+            for pixels in _pixels(batch):
+                picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+                write_atomically(out / f"{number:06d}.png", partial(picture.save, format="PNG"))
+                number += 1
         return out
 
 

@@ -1,7 +1,9 @@
 """Samples side by side."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from gantool.game.ranges import Count
@@ -14,8 +16,9 @@ class Grid:
     def __init__(self, columns: Count | None = None):
         self.columns = columns
 
-    def __call__(self, samples: Tensor, reference: Tensor | None, out: Path) -> Path:
-        """(N, *data shape) on the CPU -> the file written; `out` without a suffix gets one."""
+    def __call__(self, batches: Iterable[Tensor], reference: Tensor | None, out: Path) -> Path:
+        """Batches (N, *data shape) on the CPU -> the file written; `out` without a suffix gets one."""
+        samples = torch.cat(list(batches))
         out = out if out.suffix.lower() == ".png" else out.with_name(out.name + ".png")
         columns = self.columns or max(1, round(len(samples) ** 0.5))
         pictures.picture(samples, out, columns=columns, reference=reference)
