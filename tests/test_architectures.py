@@ -22,8 +22,12 @@ def built(compose, name: str, shape: tuple[int, ...], num_classes: int = 0, logi
     """The nets that the YAML file names, with its own settings."""
     node, make = plain(compose(f"architecture={name}"))["architecture"], Builder().make
     facts = {"shape": shape, "num_classes": num_classes}
-    generator = make("g", node["generator"], Generator, latent_dim=node["latent_dim"], **facts)
-    return generator, make("d", node["discriminator"], Discriminator, logits=logits, **facts), node["latent_dim"]
+    generator = make("architecture.generator", node["generator"], Generator, latent_dim=node["latent_dim"], **facts)
+    return (
+        generator,
+        make("architecture.discriminator", node["discriminator"], Discriminator, logits=logits, **facts),
+        node["latent_dim"],
+    )
 
 
 def count(net: nn.Module) -> int:

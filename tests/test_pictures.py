@@ -164,6 +164,7 @@ FULL = {
     "D's accuracy": {"d_accuracy_real", "d_accuracy_fake"},
     "D's mean output": {"d_real", "d_fake"},
     "penalties and other terms": {"d_gradient_penalty", "g_info"},
+    "divergence": {"divergence"},
     "fid": {"fid"},
     "images/s": {"images_per_second"},
 }

@@ -110,7 +110,7 @@ def test_keep_last(gantool: Gantool) -> None:
     assert checkpoint.steps(RunFolder(RUN)) == [12, 16, 20]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_finishes_the_step_saves_and_says_how_to_resume(
     gantool: Gantool, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:

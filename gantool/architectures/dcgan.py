@@ -16,7 +16,7 @@ def stages(shape: Shape) -> tuple[int, int]:
         raise UsageError("architecture=dcgan is for images, this dataset holds points: take architecture=mlp")
     size = shape[1]
     doublings = int(math.log2(size // 4)) if size >= 8 else 0
-    if shape[1] != shape[2] or not doublings or size % 2**doublings:
+    if shape[1] != shape[2] or not 8 <= size <= 256 or size % 2**doublings:
         raise UsageError(
             f"architecture=dcgan cannot build {shape[1]} x {shape[2]} pixels: take dataset.resolution=8, 16, 28, 32, "
             "48, 64, 96, 128, 256, or another 4, 5, 6 or 7 times a power of two"

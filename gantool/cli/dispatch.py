@@ -47,6 +47,9 @@ Tab completion: eval "$(gantool -sc install=bash)"   (fish: gantool -sc install=
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: `gantool runs >&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (until the process ends)
     try:
         code = _main(argv)
         sys.stdout.flush()
@@ -56,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except OSError as error:  # `gantool --help >/dev/full`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"gantool: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def _main(argv: list[str]) -> int:

@@ -48,7 +48,7 @@ def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
         return Report(str(error), 1)
     if isinstance(error, KeyboardInterrupt):
         return Report(str(error) or "interrupted", error.exit_code if isinstance(error, Interrupted) else 130)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+    if _out_of_memory(error):
         return Report("out of memory: take a smaller batch_size or architecture", 1)
     message = None
     if "hydra" in sys.modules:
@@ -56,6 +56,12 @@ def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
     if message is None and isinstance(error, OSError):
         return _system(error, composing=asked is not None)
     return Report(message, 2) if message else None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Python's, CUDA's, or the RuntimeError of torch's allocator on the CPU; without importing torch."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
 
 
 def report_bug(error: BaseException, logged: Path | None = None) -> Report:

@@ -52,6 +52,7 @@ class Assembly:
 
     def _build(self, images: Images) -> None:
         self.data = {"fingerprint": fingerprint(images), "size": len(images.pixels), "shape": list(images.shape)}
+        self.data["classes"] = images.num_classes
         self.spec = describe(images, self.config["architecture"]["class_conditional"])
         source = self.builder.source(self.config, images, self.dataset.flip)
         self.game = self.builder.game(self.config, images.shape, images.num_classes, source).to(self.device)

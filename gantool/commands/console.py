@@ -17,7 +17,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
+
+class Screen(Console):
+    """Standard error. Where nobody reads it any more (`gantool train 2>&1 | head`), a run goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+console = Screen(stderr=True, highlight=False)
 log = logging.getLogger(__name__)
 
 LINE_SECONDS = 10.0  # between progress lines where there is no bar

@@ -42,9 +42,10 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     labels = choose_labels(config["classes"], state["data"], config["n"])
     if labels is None:
         labels = deployed.labels(config["n"], generator)
-    log.info("%d samples of step %d, seed %d", config["n"], state["step"], seed)
     out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
-    return sampler(deployed.batches(latents, torch.as_tensor(labels)), state["data"]["points"], out)
+    written = sampler(deployed.batches(latents, torch.as_tensor(labels)), state["data"]["points"], out)
+    log.info("%d samples of step %d, seed %d", config["n"], state["step"], seed)
+    return written
 
 
 def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> Any:
@@ -84,6 +85,8 @@ def choose_labels(classes: Sequence[Any] | None, spec: dict[str, Any], n: int) -
         raise UsageError(
             "classes=... needs a run with architecture.class_conditional=true, and this one has no classes"
         )
+    if classes == []:
+        raise UsageError("classes=[] asks for none: name some, or leave it out")
     wanted = [_label(item, spec["names"]) for item in (classes if isinstance(classes, list) else [classes])]
     return [wanted[i % len(wanted)] for i in range(n)]
 

@@ -139,6 +139,8 @@ class Training:
         if others and status.state_of(self.folder) == "running":
             raise UsageError(f"{self.folder.root} is being trained by process {before['pid']}: let it end, or stop it")
         self.rows = Rows(self.folder.rows)
+        if before.get("step") and not checkpoint.steps(self.folder):
+            log.warning("%s holds no checkpoint to go on from: it begins again", self.folder.root)
         resumed = bool(checkpoint.steps(self.folder)) or self.cfg.checkpoint != "last"
         if resumed:
             state = read_state(checkpoint.choose(self.folder, self.cfg.checkpoint))
@@ -151,9 +153,8 @@ class Training:
         from gantool.runs import checkpoint, status
         from gantool.runs.folder import write_atomically
 
-        if resumed:
-            self.rows.truncate(self.clock.step)
-            checkpoint.rewind(self.folder, self.clock.step)
+        self.rows.truncate(self.clock.step)
+        checkpoint.rewind(self.folder, self.clock.step)
         started = status.read(self.folder).get("started") or status.now()
         write_atomically(
             self.folder.config, lambda file: file.write(OmegaConf.to_yaml(self.cfg, resolve=True).encode())
@@ -245,7 +246,7 @@ class Training:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM lets the step finish; a second one is taken at its word."""
+        """The first Ctrl-C, SIGTERM or closed terminal lets the step finish; a second one is taken at its word."""
 
         def ask(number: int, frame: object) -> None:
             if self.stop_signal:
@@ -254,7 +255,7 @@ class Training:
 
         previous: dict[signal.Signals, Any] = {}
         try:
-            for handled in (signal.SIGINT, signal.SIGTERM):
+            for handled in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
                 previous[handled] = signal.signal(handled, ask)
         except ValueError:  # not the main thread: some launchers; they have their own way to stop
             pass

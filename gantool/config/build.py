@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +48,7 @@ class Builder:
         maker = self.resolve(key, str(node.get("_target_", "")), kind)
         options = {name: self._value(f"{key}.{name}", value) for name, value in node.items() if name != "_target_"}
         _check_options(key, maker, options, facts)
+        signature.check_loaded(key, maker, options)
         try:
             return maker(**facts, **options)
         except (ValueError, AssertionError) as error:
@@ -75,6 +77,8 @@ class Builder:
             package = target.partition(".")[0]
             if package == "gantool":
                 raise UsageError(f"{key}._target_: {target!r} is not one of {shelf}")
+            if package in sys.stdlib_module_names:
+                raise UsageError(f"{key}._target_: {target!r} is outside gantool and no part of a GAN: it is refused")
             raise UsageError(
                 f"{key}._target_: {target!r} is outside gantool. If you wrote or trust it, say so: 'trust=[{package}]'"
             )

@@ -6,13 +6,15 @@ out of the command line, and leaves no second description that could drift from 
 
 import ast
 import difflib
+import inspect
+import textwrap
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gantool.config.schema import FACTS
-from gantool.config.values import check_value
+from gantool.config.values import KINDS, check_value
 from gantool.errors import UsageError
 
 HOUSE = Path(__file__).parents[1]
@@ -116,6 +118,23 @@ def _mapping(path: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise UsageError(f"{path} holds settings of its own: set {path}.KEY=..., not {path} itself")
     return value
+
+
+def check_loaded(key: str, maker: type, options: Mapping[str, Any]) -> None:
+    """The same ranges for a class of the user's own, which is imported by now; what gantool has no name for passes."""
+    for name, text in _annotations(maker).items():
+        if name in options and text.removesuffix(" | None") in KINDS:
+            check_value(f"{key}.{name}", options[name], text)
+
+
+def _annotations(maker: type) -> dict[str, str]:
+    """Annotations of the constructor as they are written: a range is lost when Python evaluates its alias."""
+    try:
+        (function,) = ast.parse(textwrap.dedent(inspect.getsource(maker.__init__))).body  # type: ignore[misc]
+    except (OSError, TypeError, SyntaxError, ValueError):  # no source to read
+        return {}
+    arguments = function.args.args if isinstance(function, ast.FunctionDef) else []
+    return {argument.arg: ast.unparse(argument.annotation) for argument in arguments if argument.annotation}
 
 
 def unknown_key(path: str, choices: Iterable[str]) -> UsageError:

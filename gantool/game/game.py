@@ -61,7 +61,10 @@ class Game(nn.Module):
         except RuntimeError as error:
             reason = str(error).split("\n\t")[1].rstrip(".") if "\n\t" in str(error) else str(error)
         if reason:
-            raise UsageError(f"the saved networks are not those of this configuration: {reason}")
+            raise UsageError(
+                f"the saved networks are not those of this configuration ({reason}): go on with the architecture and "
+                "tricks that they were trained with, or begin a new run"
+            )
         for name in now - before:
             self.hooks[name].ready(self.nets)
 

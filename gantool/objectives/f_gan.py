@@ -52,7 +52,7 @@ class FGAN(Objective):
         divergence: Literal[
             "kl", "reverse_kl", "pearson_chi2", "neyman_chi2", "squared_hellinger", "jensen_shannon", "gan",
             "total_variation", "alpha",
-        ] = "pearson_chi2",
+        ] = "squared_hellinger",
         alpha: float = 0.5,
         generator: Literal["theory", "heuristic"] = "heuristic",
     ):  # fmt: skip
