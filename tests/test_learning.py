@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_demo_draws_the_digit_it_is_asked_for(gantool: Gantool) -> None:
-    """A support vector machine that has only seen real digits reads them; it is right on over 95 % of unseen real ones."""
+    """The judge has only seen real digits, and is right on over 95 % of those that it has not seen."""
     from sklearn.datasets import load_digits
     from sklearn.svm import SVC
 
