@@ -19,15 +19,15 @@ def test_demo_draws_the_digit_it_is_asked_for(gantool: Gantool) -> None:
     assert gantool("train", "experiment=demo", "hydra.run.dir=run", "logger=[]").code == 0
     for digit in range(10):
         drawn = gantool("sample", "run=run", "sampler=dump", "format=npz", "n=100", "seed=1", f"classes=[{digit}]",
-                        f"out={digit}")  # fmt: skip
+                        f"out=drawn_{digit}")  # fmt: skip
         assert drawn.code == 0
     pixels, labels = load_digits(return_X_y=True)
-    judge = SVC(gamma=2, C=10).fit(pixels[::2] / 16, labels[::2])
-    assert (judge.predict(pixels[1::2] / 16) == labels[1::2]).mean() > 0.95
+    judge = SVC(gamma=0.001).fit(pixels[::2], labels[::2])
+    assert (judge.predict(pixels[1::2]) == labels[1::2]).mean() > 0.95
     for digit in range(10):
-        with np.load(f"{digit}.npz") as arrays:
-            read = judge.predict(arrays["images"].reshape(100, 64) / 255)
-        assert (read == digit).mean() > 0.8, digit
+        with np.load(f"drawn_{digit}.npz") as arrays:
+            read = judge.predict(arrays["images"].reshape(100, 64) / 255 * 16)
+        assert (read == digit).mean() > 0.9, digit
 
 
 def test_gradient_penalty_covers_the_ring(gantool: Gantool) -> None:
