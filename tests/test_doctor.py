@@ -47,7 +47,7 @@ def test_a_missing_package_fails_the_doctor_with_what_to_install(told, monkeypat
     monkeypatch.setattr(importlib.metadata, "version", without_pillow)
     code, text = told()
     assert code == 1
-    assert re.search(r"^  pillow +missing +pip install 'pillow'$", text, re.M)
+    assert re.search(r"^  pillow +missing +pip install 'pillow[^']*'$", text, re.M)
     assert re.search(
         r"^  hydra-core +missing +1\.1 is too old or too new: pip install 'hydra-core<1\.4,>=1\.3\.8'$", text, re.M
     )

@@ -35,7 +35,7 @@ class Logged(Trick):
         self.log.append(f"ready {self.name}")
 
     def replay(self, fake: Tensor) -> Tensor:
-        self.log.append(f"replay {self.name} {float(fake[0, 0]):g}")
+        self.log.append(f"replay {self.name} {float(fake.detach()[0, 0]):g}")
         return fake + 10
 
     def view(self, image: Tensor) -> Tensor:
