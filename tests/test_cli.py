@@ -287,6 +287,7 @@ def test_debug_shows_the_traceback(gantool: Gantool, fake: None, monkeypatch):
         (Interrupted("stopped by SIGTERM", 143), 143, "interrupted"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left", "x.pt"), 1, "failed"),
+        (OSError(errno.EFBIG, "File too large", "x.pt"), 1, "failed"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -519,8 +520,8 @@ def test_progress_lines_are_rare_and_complete(clock: Ticking, caplog: pytest.Log
             progress.update(step, STATS)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 11  # after 2 s, then every 10 s, and at the end
-    assert lines[0] == "step 2/1,000  D 0.500  G 1.250  D right on real 90%, fake 80%  64 images/s  0:02, 16:38 left"
-    assert lines[-1].startswith("step 100/1,000  ") and lines[-1].endswith("  1:40, 15:00 left")
+    assert lines[0] == "step 2/1,000  D 0.500  G 1.250  D right on real 90%, fake 80%  64 images/s  2s, 16m38s left"
+    assert lines[-1].startswith("step 100/1,000  ") and lines[-1].endswith("  1m40s, 15m00s left")
 
 
 def test_progress_by_minutes(clock: Ticking):
@@ -544,7 +545,7 @@ def test_progress_bar_keeps_below_log_lines(clock: Ticking, monkeypatch: pytest.
         console.ConsoleHandler().emit(logging.makeLogRecord({"msg": "a line", "levelno": logging.INFO}))
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert 20 <= frames <= 27  # every 0.2 s, not every step
-    assert "step 50/100  640 images/s  0:05, 0:05 left" in text and "D right on real 90%, fake 80%" in text
+    assert "step 50/100  640 images/s  5s, 5s left" in text and "D right on real 90%, fake 80%" in text
     assert re.search(r"a line\n.*step 50/100", text, re.DOTALL)
 
 

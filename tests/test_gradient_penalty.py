@@ -155,3 +155,13 @@ def test_penalty_moves_d_only_through_its_loss():
     assert float(stats["d_gp"]) == pytest.approx(2 / 2 * 3**2)
     assert float(loss.detach()) == pytest.approx(float(stats["d_loss"] + stats["d_gp"]))
     assert torch.autograd.grad(loss, game.nets["generator"].x, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize(
+    "kind, normed, warned", [("wgan_gp", True, True), ("wgan_gp", False, False), ("r1", True, False)]
+)
+def test_batch_norm_in_a_penalised_critic_is_warned_of(caplog, kind, normed, warned):
+    """Gulrajani et al. 2017, section 4: no critic batch normalisation."""
+    critic = nn.Sequential(nn.Linear(2, 3), *([nn.BatchNorm1d(3)] if normed else []))
+    GradientPenalty(kind).rewrite(nn.ModuleDict({"discriminator": critic}), None)
+    assert ("batch_norm=false" in caplog.text) == warned

@@ -22,6 +22,7 @@ from gantool.errors import RunError, UsageError
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder, find, runs_below, write_atomically
 from gantool.runs.rows import Rows, read
+from gantool.runs.text import count, duration
 
 STATE = {
     "step": 7,
@@ -135,10 +136,20 @@ def test_a_file_where_a_folder_is_needed_is_the_users_mistake(tmp_path):
     assert files(tmp_path) == ["file", "folder"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (999, "999"), (1500, "1.5k"), (999_999, "1M"), (1_234_567, "1.23M"), (4e9, "4G")]
+)
+def test_counts_are_short(value, text):
+    assert count(value) == text and count(-value) == (f"-{text}" if value else text)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (125, "2m05s"), (3725, "1h02m")])
+def test_durations_are_short(seconds, text):
+    assert duration(seconds) == text
+
+
 def hydra_made(root):
-    (root / ".hydra").mkdir(parents=True)
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
-        (root / ".hydra" / name).write_text("x")
+    root.mkdir(parents=True)
     (root / "train.log").write_text("refused\n")
     return RunFolder(root)
 
@@ -154,9 +165,7 @@ def test_a_run_that_never_began_leaves_no_folder(tmp_path, monkeypatch):
     RunFolder("nowhere").discard_if_unstarted()
 
 
-@pytest.mark.parametrize(
-    "extra", ["status.json", "checkpoints/step_00000001.pt", "notes.txt", ".hydra/mine.yaml", "sub/"]
-)
+@pytest.mark.parametrize("extra", ["status.json", "checkpoints/step_00000001.pt", "notes.txt", "sub/"])
 def test_a_folder_with_anything_else_in_it_stays_whole(tmp_path, monkeypatch, extra):
     monkeypatch.chdir(tmp_path)
     run = hydra_made(tmp_path / "outputs" / "new")

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from gantool.config.signature import suggestion
 from gantool.errors import Interrupted, RunError, UsageError
+from gantool.runs.folder import DISK_FULL, REFUSED
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 _LIST_GROUPS = ("trick", "metric", "logger")
 _MANY = 16  # choices that are not listed where a near one is named
 _EXTRAS = {
@@ -94,9 +93,9 @@ def options(group: str, folders: Iterable[Path]) -> list[str]:
 
 def _system(error: OSError, composing: bool) -> Report | None:
     """A missing file is the user's mistake only while nothing of ours was to be read yet."""
-    if error.errno in _FULL:
+    if error.errno in DISK_FULL:
         return Report(f"disk full: could not write {error.filename or 'a file'}", 1)
-    if (error.errno in _REFUSED or (composing and error.errno == errno.ENOENT)) and error.filename is not None:
+    if (error.errno in REFUSED or (composing and error.errno == errno.ENOENT)) and error.filename is not None:
         return Report(f"cannot use {error.filename}: {(error.strerror or '').lower()}; choose another place", 2)
     return None
 

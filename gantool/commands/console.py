@@ -17,6 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gantool.runs.text import duration
+
 
 class Screen(Console):
     """Standard error. Where nobody reads it any more (`gantool train 2>&1 | head`), a run goes on in silence."""
@@ -142,7 +144,7 @@ class Progress:
     def _pace(self, now: float) -> list[str]:
         left, speed = self._seconds_left(now), self._steps_per_second() * self.batch_images
         rate = f"{speed:,.0f} images/s" if speed >= 10 else f"{speed:.1f} images/s"
-        return [rate, _clock(now - self.began) + ("" if left is None else f", {_clock(left)} left")]
+        return [rate, duration(now - self.began) + ("" if left is None else f", {duration(left)} left")]
 
 
 def _shares_terminal() -> bool:
@@ -150,9 +152,3 @@ def _shares_terminal() -> bool:
     from hydra.core.hydra_config import HydraConfig
 
     return HydraConfig.initialized() and HydraConfig.get().runtime.choices.get("hydra/launcher", "basic") != "basic"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

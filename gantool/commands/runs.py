@@ -3,12 +3,15 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantool.errors import UsageError
 from gantool.runs import status
 from gantool.runs.folder import RunFolder, runs_below
+from gantool.runs.rows import results
+from gantool.runs.text import count, duration
 
 if TYPE_CHECKING:
     from rich.padding import Padding
@@ -32,7 +35,6 @@ _SORTABLE = {
 }
 _SORTABLE |= {"status": "state", "time": "seconds"}  # as headed -> as status.json has it
 _WRAPPED = {"run": 40, "tricks": 16, "last metrics": 32}  # the widths at which a table's cells take another line
-_NOT_SHOWN = {"step", "images", "seconds", "images_per_second"}  # of the last row: they have columns, or say nothing
 
 
 def run(argv: list[str]) -> int:
@@ -106,37 +108,20 @@ def _cells(one: dict[str, Any]) -> list[str]:
     tricks = one.get("tricks")
     tricks = ", ".join(map(str, tricks)) if isinstance(tricks, list | dict) else tricks
     words = [one["run"], one["state"], one.get("dataset"), one.get("architecture"), one.get("objective"), tricks]
-    numbers = [_count(one.get("step")), _count(one.get("images")), _metrics(one), _time(one.get("seconds"))]
-    return [str(cell or "-") for cell in words + numbers]
+    step, images = _number(one, "step", count), _number(one, "images", count)
+    return [str(cell or "-") for cell in [*words, step, images, _metrics(one), _number(one, "seconds", duration)]]
+
+
+def _number(one: dict[str, Any], name: str, written: Callable[[float], str]) -> str:
+    value = one.get(name)
+    return written(value) if isinstance(value, int | float) else ""
 
 
 def _metrics(one: dict[str, Any]) -> str:
     """Both losses and every metric, not what D said in between; for a run that failed, why."""
     if one["state"] in ("failed", "diverged", "unreadable") and (one.get("error") or one.get("reason")):
         return " ".join(str(one.get("error") or one.get("reason")).split())
-    row = {
-        name: value for name, value in _last(one).items() if isinstance(value, int | float) and name not in _NOT_SHOWN
-    }
-    shown = [name for name in row if name in ("d_loss", "g_loss") or name[:2] not in ("d_", "g_")]
-    return ", ".join(f"{name} {row[name]:.3g}" for name in shown)
-
-
-def _count(value: Any) -> str:
-    """1234567 -> 1.23M"""
-    if not isinstance(value, int | float):
-        return ""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.3g}{name}"
-    return f"{value:g}"
-
-
-def _time(seconds: Any) -> str:
-    if not isinstance(seconds, int | float):
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+    return ", ".join(f"{name} {value:.3g}" for name, value in results(_last(one)).items())
 
 
 def _print_plain(runs: list[dict[str, Any]]) -> None:

@@ -69,7 +69,6 @@ class Objective(Trick):
     logits: int = 1  # width K of D's verdict
     codes: int = 0  # latents added to the prior's
     has_targets: bool = False  # are real_target and fake_target used?
-    energy: bool = False  # is D's logit a reconstruction error?
     needs_lipschitz: bool = False  # is it meaningless unless a trick bounds D's slope?
     threshold: float | None = 0.0  # D says "real" above it; None = the logit's zero means nothing
 

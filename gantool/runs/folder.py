@@ -10,9 +10,8 @@ from typing import BinaryIO
 
 from gantool.errors import RunError, UsageError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_MISTAKES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
-_MADE_BY_HYDRA = {"config.yaml", "hydra.yaml", "overrides.yaml"}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
 _SHOWN = 4  # runs that a message names before it says how many more there are
 
 
@@ -69,21 +68,18 @@ class RunFolder:
         return self.checkpoints / f"step_{step:08d}.pt"
 
     def discard_if_unstarted(self) -> None:
-        """Remove a folder that holds nothing but what Hydra puts there, and the parents that this leaves empty.
+        """Remove a folder that holds nothing but its log, which Hydra opens, and the parents that this leaves empty.
 
         For runs that are refused before they begin. One file more than that, and everything stays.
         """
-        hydra, root, here = self.root / ".hydra", self.root.resolve(), Path.cwd()
-        if self.root.is_symlink() or hydra.is_symlink() or root in (here, *here.parents):
+        root, here = self.root.resolve(), Path.cwd()
+        if self.root.is_symlink() or root in (here, *here.parents):
             return
         with suppress(OSError):  # what cannot be listed or removed stays
-            top = list(self.root.iterdir())
-            inside = list(hydra.iterdir()) if hydra in top else []
-            if {*top, *inside} <= {hydra, self.log, *(hydra / name for name in _MADE_BY_HYDRA)}:
-                for file in {*top, *inside} - {hydra}:
-                    file.unlink()
+            if set(self.root.iterdir()) <= {self.log}:
+                self.log.unlink(missing_ok=True)
                 below = [folder for folder in root.parents if here in folder.parents]
-                for folder in [hydra] * (hydra in top) + [root, *below]:
+                for folder in (root, *below):
                     folder.rmdir()  # raises, and so ends the climb, at the first that is not empty
 
 
@@ -93,12 +89,12 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in DISK_FULL:
             raise RunError(
                 f"disk full: could not write {path}; free some space and run the command again "
                 "(a training run goes on with: gantool train resume=FOLDER)"
             ) from error
-        if error.errno in _MISTAKES:
+        if error.errno in REFUSED:
             raise UsageError(
                 f"cannot write {path} ({error.strerror}): choose another place or mend this one"
             ) from error

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantool.runs.folder import write_atomically
+from gantool.runs.rows import kind
+from gantool.runs.text import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,44 +18,37 @@ CELL = 32  # px, the least side of a cell
 SCATTER = 480  # px, the side of a scatter plot
 FRAMES = 100  # the most frames that an animation keeps
 FRAME_SIDE = 800  # px, the longest side of an animation
+ROLL = 10_000  # ms, how long an animation takes from its first frame to its last
 HOLD = 2000  # ms, how long an animation rests on its last frame
-Limits = tuple[float, float] | None  # the ends of both axes
 
 REAL, FAKE, D, G = "#8a8f98", "#1f6fb4", "#d9592b", "#1f6fb4"
 OTHERS = ("#2f8f5b", "#8a5fb0", "#c99a12", "#c2477f", "#3f9aa8", "#6b6b3a")
 SMOOTHED = 30  # points from which on a smoothed line is drawn over the raw one
 
 
-def picture(
-    samples: "Tensor",
-    path: Path,
-    *,
-    columns: int,
-    reference: "Tensor | None" = None,
-    limits: Limits = None,
-) -> None:
+def picture(samples: "Tensor", path: Path, *, columns: int, reference: "Tensor | None" = None) -> None:
     """A grid of images (N, C, H, W), or a scatter plot of points (N, P) over the real ones in `reference`."""
     if samples.dim() == 4:
         grid(samples, columns, path)
     else:
-        scatter(samples, reference, path, limits)
+        scatter(samples, reference, path)
 
 
-def grid(images: "Tensor", columns: int, path: Path, cell: int | None = None) -> None:
+def grid(images: "Tensor", columns: int, path: Path) -> None:
     """Images (N, C, H, W), uint8 or float in [-1, 1], row by row as a PNG.
 
-    Small ones are enlarged by a whole factor, to `cell` pixels at least, without smoothing: a pixel stays a pixel.
+    Small ones are enlarged by a whole factor, to CELL pixels at least, without smoothing: a pixel stays a pixel.
     Of 2 channels the first is shown, of more than 3 the first three.
     """
     import numpy as np
     from PIL import Image
 
     pixels = _pixels(images)
-    count, height, width, channels = pixels.shape
-    columns = min(columns, count)
-    scale = max(1, -(-(cell or CELL) // min(height, width)))
+    amount, height, width, channels = pixels.shape
+    columns = min(columns, amount)
+    scale = max(1, -(-CELL // min(height, width)))
     high, wide = height * scale + PADDING, width * scale + PADDING
-    sheet = np.full((-(-count // columns) * high + PADDING, columns * wide + PADDING, channels), 255, np.uint8)
+    sheet = np.full((-(-amount // columns) * high + PADDING, columns * wide + PADDING, channels), 255, np.uint8)
     for index, image in enumerate(pixels.repeat(scale, axis=1).repeat(scale, axis=2)):
         top, left = index // columns * high + PADDING, index % columns * wide + PADDING
         sheet[top : top + height * scale, left : left + width * scale] = image
@@ -61,23 +56,23 @@ def grid(images: "Tensor", columns: int, path: Path, cell: int | None = None) ->
     write_atomically(path, lambda file: drawn.save(file, "PNG"))
 
 
-def scatter(points: "Tensor", reference: "Tensor | None", path: Path, limits: Limits = None) -> None:
+def scatter(points: "Tensor", reference: "Tensor | None", path: Path) -> None:
     """Generated points (N, P) over real ones (M, P); of more than two dimensions the first two, of one the histograms.
 
-    `limits` are the ends of both axes. By default they follow from the real points, so that frames of a run agree.
+    The ends of both axes follow from the real points, so that frames of a run agree.
     """
     figure = _figure(SCATTER / 100, SCATTER / 100)
     axes = figure.add_subplot()
     fake, real = _finite(points), None if reference is None else _finite(reference)
     if fake.shape[1] == 1:
-        _histograms(axes, fake[:, 0], None if real is None else real[:, 0], limits)
+        _histograms(axes, fake[:, 0], None if real is None else real[:, 0])
     else:
-        _cloud(axes, fake, real, limits)
+        _cloud(axes, fake, real)
     axes.legend(loc="upper right", fontsize=8, markerscale=1.5, framealpha=0.9)
     _write(figure, path)
 
 
-def animation(frames: list[Path], path: Path, seconds: float = 10) -> None:
+def animation(frames: list[Path], path: Path) -> None:
     """The pictures in turn as a looping WebP that rests on the last; nothing is written for fewer than two.
 
     Of many, about a hundred are kept at even distances, the first and the last among them. Those of another size
@@ -87,7 +82,7 @@ def animation(frames: list[Path], path: Path, seconds: float = 10) -> None:
     shown = [frame for frame in shown if frame.size == shown[-1].size]
     if len(shown) > 1:
         first, *rest = shown
-        each = min(max(round(1000 * seconds / len(rest)), 20), 500)
+        each = min(max(round(ROLL / len(rest)), 20), 500)
         options = {"duration": [each] * len(rest) + [HOLD], "loop": 0, "quality": 85, "append_images": rest}
         write_atomically(path, lambda file: first.save(file, "WEBP", save_all=True, **options))
 
@@ -116,11 +111,11 @@ def _panels(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[str, str]]]
     players = {"losses": {"d_loss": ("discriminator", D), "g_loss": ("generator", G)}}
     for title, name in (("D's accuracy", "d_accuracy"), ("D's mean output", "d")):
         players[title] = {f"{name}_real": ("on real", REAL), f"{name}_fake": ("on fake", FAKE)}
-    taken = {name for names in players.values() for name in names} | {"step", "images", "seconds", "images_per_second"}
-    terms = [name for name in filled if name not in taken and name[:2] in ("d_", "g_")]
+    taken = {name for names in players.values() for name in names}
+    terms = [name for name in filled if name not in taken and kind(name) == "player"]
     colours = dict(zip(terms, OTHERS * len(terms), strict=False))
     players["penalties and other terms"] = {name: (f"{name[0].upper()}: {name[2:]}", colours[name]) for name in terms}
-    metrics = {name: {name: (name, OTHERS[1])} for name in filled if name not in taken and name not in terms}
+    metrics = {name: {name: (name, OTHERS[1])} for name in filled if kind(name) == "metric"}
     panels = players | metrics | {"images/s": {"images_per_second": ("images/s", OTHERS[0])}}
     panels = {title: {name: names[name] for name in names if name in filled} for title, names in panels.items()}
     return {title: names for title, names in panels.items() if names}
@@ -143,7 +138,7 @@ def _dress(axes: "Axes", title: str, rows: list[dict[str, Any]], top: bool, bott
     axes.grid(alpha=0.25)
     axes.tick_params(labelsize=8)
     axes.spines[["right", "top"]].set_visible(False)
-    axes.xaxis.set_major_formatter(_thousands)
+    axes.xaxis.set_major_formatter(_tick)
     if title == "D's accuracy":
         axes.set_ylim(-0.03, 1.03)
         axes.axhline(0.5, color="#444444", linewidth=0.8, linestyle=":")
@@ -162,8 +157,12 @@ def _dress(axes: "Axes", title: str, rows: list[dict[str, Any]], top: bool, bott
         ratio = rows[-1]["images"] / last
         above = axes.secondary_xaxis("top", functions=(lambda step: step * ratio, lambda image: image / ratio))
         above.tick_params(labelsize=7, colors="#777777", length=2)
-        above.xaxis.set_major_formatter(_thousands)
+        above.xaxis.set_major_formatter(_tick)
         above.set_xlabel("images", fontsize=7, color="#777777", loc="right", labelpad=2)
+
+
+def _tick(value: float, _position: object) -> str:
+    return count(value, digits=6)  # ticks of a short stretch differ late
 
 
 def _cut_spikes(axes: "Axes") -> None:
@@ -193,18 +192,10 @@ def _running_median(values: list[float]) -> Any:
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
 
 
-def _thousands(value: float, _position: object = None) -> str:
-    """12500 -> 12.5k"""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            return f"{value / unit:g}{name}"
-    return f"{value:g}"
-
-
-def _histograms(axes: "Axes", fake: Any, real: Any, limits: Limits) -> None:
+def _histograms(axes: "Axes", fake: Any, real: Any) -> None:
     import numpy as np
 
-    low, high = limits or _around(fake if real is None else real)
+    low, high = _around(fake if real is None else real)
     edges = np.linspace(low, high, 61).tolist()
     if real is not None:
         axes.hist(real, edges, density=True, color=REAL, alpha=0.5, label="real")
@@ -212,11 +203,11 @@ def _histograms(axes: "Axes", fake: Any, real: Any, limits: Limits) -> None:
     axes.set(xlim=(low, high), yticks=[])
 
 
-def _cloud(axes: "Axes", fake: Any, real: Any, limits: Limits) -> None:
+def _cloud(axes: "Axes", fake: Any, real: Any) -> None:
     if real is not None:
         axes.scatter(real[:, 0], real[:, 1], s=24, color="#cdd0d6", linewidths=0, label="real")
     axes.scatter(fake[:, 0], fake[:, 1], s=5, color=FAKE, alpha=0.7, linewidths=0, label="generated")
-    low, high = limits or _around(fake if real is None else real)
+    low, high = _around(fake if real is None else real)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.tick_params(labelsize=8)
     outside = int(((fake[:, :2] < low) | (fake[:, :2] > high)).any(axis=1).sum())

@@ -4,10 +4,13 @@ import json
 import math
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gantool.errors import UsageError
 from gantool.runs.folder import explained, write_atomically
+
+_COUNTERS = ("step", "images", "seconds", "images_per_second")
+_LOSSES = ("d_loss", "g_loss")
 
 
 class Rows:
@@ -31,6 +34,21 @@ class Rows:
 def read(path: Path) -> list[dict[str, Any]]:
     """All rows, [] where there is no file; a half-written last line is passed over."""
     return [row for _, row in _parsed(path)] if path.exists() else []
+
+
+def kind(column: str) -> Literal["counter", "loss", "player", "metric"]:
+    """What a column tells: how far the run is, a loss, something else of one player (d_real, g_info), or a metric."""
+    if column in _COUNTERS:
+        return "counter"
+    if column in _LOSSES:
+        return "loss"
+    return "player" if column.startswith(("d_", "g_")) else "metric"
+
+
+def results(row: dict[str, Any]) -> dict[str, float]:
+    """The losses and metrics of a row that have a number: what tables show of it."""
+    shown = {name: value for name, value in row.items() if kind(name) in ("loss", "metric")}
+    return {name: float(value) for name, value in shown.items() if isinstance(value, int | float)}
 
 
 def plain(value: Any) -> Any:

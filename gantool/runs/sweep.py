@@ -12,10 +12,9 @@ from gantool.errors import UsageError
 from gantool.runs import status
 from gantool.runs.folder import RunFolder, runs_below, write_atomically
 from gantool.runs.resume import key_of
+from gantool.runs.rows import results
 
-_LOSSES = ("d_loss", "g_loss")
 _NAMED = 4  # jobs with the same fate that are named before it says how many more there are
-_COUNTERS = ("step", "images", "seconds", "images_per_second")
 
 
 @dataclass
@@ -143,16 +142,9 @@ def _facts(folder: RunFolder, mark: str) -> dict[str, Any]:
 
 
 def _job(sweep: Path, folder: RunFolder, facts: dict[str, Any]) -> Job:
-    last = facts.get("last") or {}
-    row = {name: float(value) for name, value in last.items() if _is_shown(name) and isinstance(value, int | float)}
     message = str(facts.get("error") or facts.get("reason") or "")
     name = str(folder.root.relative_to(sweep))
-    return Job(name, facts["state"], list(facts.get("overrides") or ()), row, message)
-
-
-def _is_shown(column: str) -> bool:
-    """The losses and every metric; not what else was said of a player (d_real), nor counters."""
-    return column in _LOSSES or (not column.startswith(("d_", "g_")) and column not in _COUNTERS)
+    return Job(name, facts["state"], list(facts.get("overrides") or ()), results(facts.get("last") or {}), message)
 
 
 def _fold(name: str, jobs: list[Job]) -> Setting:

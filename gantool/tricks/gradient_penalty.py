@@ -1,13 +1,16 @@
 """Penalties on the slope of D at chosen points, each example by itself."""
 
+import logging
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantool.game.hooks import Trick
 from gantool.game.ranges import NonNegative
-from gantool.game.types import Turn, Verdict
+from gantool.game.types import Source, Turn, Verdict
+
+log = logging.getLogger(__name__)
 
 
 class GradientPenalty(Trick):
@@ -22,6 +25,14 @@ class GradientPenalty(Trick):
         super().__init__()
         self.kind, self.weight = kind, weight
         self.lipschitz = weight > 0
+
+    def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
+        batch_norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+        if self.kind == "wgan_gp" and any(isinstance(layer, batch_norms) for layer in nets["discriminator"].modules()):
+            log.warning(
+                "BatchNorm in D ties the slopes of a batch's examples together (Gulrajani et al. 2017, section 4): "
+                "take architecture.discriminator.batch_norm=false"
+            )
 
     def d_penalty(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
         point, label = self._points(turn)
