@@ -199,6 +199,8 @@ def test_latest_is_the_run_that_started_last(tmp_path):
     assert [run.root for run in runs_below(base)] == [run.root for run in (damaged, first, second, third)]
     found, path = find("latest", base)
     assert found.root == third.root and path is None
+    status.update(first, resumed="2026-01-04T00:00:00.000+00:00")  # what was trained last is meant
+    assert find("latest", base)[0].root == first.root
 
 
 def test_a_run_is_found_by_folder_by_checkpoint_and_as_the_table_prints_it(folder, tmp_path, monkeypatch):

@@ -162,7 +162,8 @@ class Training:
         overrides = OmegaConf.to_yaml(OmegaConf.create(self.overrides))
         write_atomically(self.folder.overrides, lambda file: file.write(overrides.encode()))
         status.update(
-            self.folder, state="running", command="train", started=started, reason=None, error=None, ended=None,
+            self.folder, state="running", command="train", started=started,
+            resumed=status.now() if resumed else None, reason=None, error=None, ended=None,
             step=self.clock.step, best=self.best, choices=self.choices, overrides=self.overrides,
             dataset=self.choices.get("dataset"),
             architecture=self.choices.get("architecture"), objective=self.choices.get("objective"),

@@ -128,7 +128,7 @@ def runs_below(base: Path) -> list[RunFolder]:
             runs.append(RunFolder(folder))
             folders.clear()
         folders[:] = [name for name in folders if not name.startswith(".")]
-    return sorted(runs, key=lambda run: (_started(run), str(run.root)))
+    return sorted(runs, key=lambda run: (_noted(run, "started"), str(run.root)))
 
 
 def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | None]:
@@ -140,7 +140,7 @@ def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | Non
         runs = runs_below(base)
         if not runs:
             raise UsageError(f"there are no runs below {base}/ yet: make one with gantool train, or give run=FOLDER")
-        return _complete(runs[-1]), None
+        return _complete(max(runs, key=lambda run: _noted(run, "resumed") or _noted(run, "started"))), None
     path = Path(spec).expanduser()
     try:
         path = path if path.exists() else base / path
@@ -153,10 +153,11 @@ def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | Non
     raise UsageError(f"no such run: {spec}; gantool runs lists those there are")
 
 
-def _started(run: RunFolder) -> str:
+def _noted(run: RunFolder, key: str) -> str:
+    """A time that status.json notes; "" where it does not, or cannot be read."""
     try:
-        return str(json.loads(run.status.read_bytes())["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(run.status.read_bytes()).get(key) or "")
+    except (OSError, ValueError, AttributeError):
         return ""
 
 
