@@ -573,3 +573,14 @@ def test_log_lines_are_never_wrapped(monkeypatch: pytest.MonkeyPatch):
     handler.emit(logging.makeLogRecord({"msg": "long " * 60 + "[bold]end", "levelno": logging.WARNING}))
     handler.emit(logging.makeLogRecord({"msg": "for the file", "levelno": logging.INFO, "file_only": True}))
     assert re.fullmatch(r"\d\d:\d\d:\d\d (long ){60}\[bold\]end\n", pipe.getvalue())
+
+
+def test_an_option_that_a_built_in_one_hides_is_told(gantool: Gantool, tmp_path: Path):
+    for name in ("minimax", "mine"):
+        file = tmp_path / "conf" / "objective" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("# Mine. Source: me.\n_target_: mine.Mine\n")
+    told = gantool("train", "--config-dir", "conf", "--cfg", "job")
+    assert told.code == 0
+    assert "conf/objective/minimax.yaml is not used: a built-in option has its name" in told.err
+    assert "mine.yaml" not in told.err

@@ -6,7 +6,7 @@ import secrets
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ def run(command: str, argv: Sequence[str]) -> int:
     try:
         flags, overrides = arguments.split(argv)
         asked = Asked(tuple(overrides), (conf_dir(), *map(Path, arguments.config_dirs(flags))))
+        _warn_of_namesakes(command, arguments.config_dirs(flags))
         through_hydra(command, [f"gantool {command}", *flags, *_prepared(command, flags, overrides)], mark)
         code = 0
     except SystemExit as end:  # argparse, and the end of --help
@@ -51,6 +52,14 @@ def run(command: str, argv: Sequence[str]) -> int:
         except Exception as error:
             code = show(command, explain(error, asked) or report_bug(error), error)
     return code
+
+
+def _warn_of_namesakes(command: str, folders: Iterable[str]) -> None:
+    """Hydra takes the first option of a name, which is the built-in one."""
+    for folder in map(Path, folders):
+        for file in sorted(folder.glob("*/*.yaml")):
+            if (conf_dir() / file.relative_to(folder)).is_file():
+                print(f"gantool {command}: {file} is not used: a built-in option has its name", file=sys.stderr)
 
 
 def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[str]:
