@@ -15,7 +15,7 @@ from gantool.objectives.least_squares import LeastSquares
 from gantool.objectives.minimax import Minimax
 from gantool.objectives.non_saturating import NonSaturating
 from gantool.tricks.gradient_penalty import GradientPenalty
-from toys import Fixed, Linear, Scalar, verdict
+from toys import Fixed, Linear, Scalar, Shown, verdict
 
 PACKAGE = Path(gantool.__file__).parent
 HOOKS = {name for name, member in vars(Trick).items() if inspect.isfunction(member)} | {"latent", "d_loss", "g_loss"}
@@ -41,22 +41,6 @@ class Logged(Trick):
     def view(self, image: Tensor) -> Tensor:
         self.log.append(f"view {self.name} {float(image[0, 0].detach()):g}")
         return 2 * image
-
-
-class Shown(Objective):
-    """Keeps the turns it is asked to judge."""
-
-    def __init__(self):
-        super().__init__()
-        self.d_turn = self.g_turn = None
-
-    def d_loss(self, turn, on_real, on_fake) -> Tensor:
-        self.d_turn = turn
-        return on_real.logits.mean() - on_fake.logits.mean()
-
-    def g_loss(self, turn, on_fake) -> Tensor:
-        self.g_turn = turn
-        return on_fake.logits.mean()
 
 
 def game(objective: Objective, tricks: dict[str, Trick] | None = None, x: float = 2.0, w: float = 3.0) -> Game:

@@ -2,30 +2,13 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gantool.engine import precision
 from gantool.errors import UsageError
 from gantool.game.game import Game
-from gantool.game.hooks import Objective
 from gantool.tricks.gradient_penalty import GradientPenalty
-from toys import Fixed, verdict
-
-
-class Shown(Objective):
-    """Keeps the turns it is asked to judge."""
-
-    def __init__(self):
-        super().__init__()
-        self.d_turn = self.g_turn = None
-
-    def d_loss(self, turn, on_real, on_fake) -> Tensor:
-        self.d_turn = turn
-        return on_real.logits.mean() - on_fake.logits.mean()
-
-    def g_loss(self, turn, on_fake) -> Tensor:
-        self.g_turn = turn
-        return on_fake.logits.mean()
+from toys import Fixed, Shown, verdict
 
 
 def test_losses_and_penalties_are_float32_under_autocast():

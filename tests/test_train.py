@@ -403,3 +403,66 @@ def test_every_experiment_builds(compose: Any) -> None:
         source = builder.source(config, images, dataset.flip)
         game = builder.game(config, dataset.shape, len(dataset.names), source)
         assert builder.players(game, config["optimizer"])
+
+
+# ---------------------------------------------------------------------------------------- what else is promised
+
+
+def test_status_says_what_a_run_was_made_with(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=2", "seed=7").code == 0
+    told = status.read(RunFolder(RUN))
+    assert (told["seed"], told["device"], told["precision"]) == (7, "cpu", "fp32")  # points keep float32
+    assert len(told["data"]["fingerprint"]) == 16
+    assert told["data"]["shape"] == [2]
+    assert told["reason"] == "budget of 2 steps spent"
+    assert told["started"] <= told["ended"]
+    assert told["seconds"] > 0
+    assert "git_revision" in told  # null outside a checkout
+
+
+def test_a_place_where_nobody_may_write(gantool: Gantool) -> None:
+    """Below a file, where even root may not; a read-only folder takes the same way."""
+    Path("file").write_text("")
+    refused = gantool("train", *TINY[:-1], "steps=2", "hydra.run.dir=file/run")
+    assert refused.code == 2
+    assert "choose another place" in refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_a_second_signal_is_taken_at_its_word_and_loses_nothing(
+    gantool: Gantool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Assembly.step
+
+    def impatient(parts: Assembly) -> None:
+        step(parts)
+        if parts.meters.steps == 7:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Assembly, "step", impatient)
+    stopped = gantool("train", *TINY, "steps=20", "checkpoint_every=5")
+    assert stopped.code == 130
+    assert "Traceback" not in stopped.err
+    assert checkpoint.steps(RunFolder(RUN)) == [5]
+    monkeypatch.setattr(Assembly, "step", step)
+    assert gantool("train", "resume=run").code == 0
+
+
+def test_the_best_survives_an_interruption(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = (*TINY, "steps=12", "tick_every=1", "keep_last=1", "best.metric=g_loss", "best.mode=max")
+    assert gantool("train", *settings).code == 0
+    best = status.read(RunFolder(RUN))["best"]
+    step = Assembly.step
+
+    def interrupted(parts: Assembly) -> None:
+        step(parts)
+        if parts.meters.steps == 6:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Assembly, "step", interrupted)
+    assert gantool("train", *settings, "hydra.run.dir=other").code == 143
+    monkeypatch.setattr(Assembly, "step", step)
+    assert gantool("train", "resume=other").code == 0
+    assert status.read(RunFolder("other"))["best"] == best
+    assert checkpoint.load(checkpoint.choose(RunFolder("other"), "best"))["step"] == best["step"]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gantool.config.build import Builder
 from gantool.errors import UsageError
 from gantool.game.game import Game
+from gantool.game.hooks import Objective
 from gantool.game.types import Images, Turn, Verdict
 from gantool.game.updates import Player
 
@@ -131,3 +132,19 @@ def composed_game(compose: Callable, *overrides: str, builder: Any = None, image
     images, builder = images or pictures(10), builder or Builder((), 100)
     source = builder.source(config, images, flip=False)
     return builder.game(config, images.shape, images.num_classes, source)
+
+
+class Shown(Objective):
+    """Keeps the turns it is asked to judge."""
+
+    def __init__(self):
+        super().__init__()
+        self.d_turn = self.g_turn = None
+
+    def d_loss(self, turn, on_real, on_fake) -> Tensor:
+        self.d_turn = turn
+        return on_real.logits.mean() - on_fake.logits.mean()
+
+    def g_loss(self, turn, on_fake) -> Tensor:
+        self.g_turn = turn
+        return on_fake.logits.mean()
