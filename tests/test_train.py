@@ -25,6 +25,20 @@ def rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in (RUN / "metrics.jsonl").read_text().splitlines()]
 
 
+def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *signals: signal.Signals) -> Any:
+    """The run gets these signals within that step; returns the step as it was."""
+    step = Assembly.step
+
+    def interrupted(parts: Assembly) -> None:
+        step(parts)
+        if parts.meters.steps == number:
+            for one in signals:
+                signal.raise_signal(one)
+
+    monkeypatch.setattr(Assembly, "step", interrupted)
+    return step
+
+
 def test_a_run_writes_what_outputs_readme_promises(gantool: Gantool) -> None:
     done = gantool("train", *TINY, "steps=20", "trick=[ema]", "metric=[modes]", "logger=[tensorboard]")
     assert done.code == 0, done.err
@@ -114,14 +128,7 @@ def test_keep_last(gantool: Gantool) -> None:
 def test_a_signal_finishes_the_step_saves_and_says_how_to_resume(
     gantool: Gantool, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
-    step = Assembly.step
-
-    def interrupted(parts: Assembly) -> None:
-        step(parts)
-        if parts.meters.steps == 5:
-            signal.raise_signal(number)
-
-    monkeypatch.setattr(Assembly, "step", interrupted)
+    step = signal_after(monkeypatch, 5, number)
     stopped = gantool("train", *TINY, "steps=20", "tick_every=20")
     assert stopped.code == code
     assert f"stopped by {number.name} after step 5" in stopped.err
@@ -139,14 +146,7 @@ def test_interrupted_run_equals_the_uninterrupted_one(gantool: Gantool, monkeypa
     settings = (*TINY, "steps=20", "tick_every=10", "trick=[ema,instance_noise]")
     assert gantool("train", *settings).code == 0
     whole = rows()[0], torch.load(RUN / "checkpoints/step_00000020.pt", weights_only=True)["game"]
-    step = Assembly.step
-
-    def interrupted(parts: Assembly) -> None:
-        step(parts)
-        if parts.meters.steps == 7:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Assembly, "step", interrupted)
+    step = signal_after(monkeypatch, 7, signal.SIGINT)
     assert gantool("train", *settings, "hydra.run.dir=other").code == 130
     monkeypatch.setattr(Assembly, "step", step)
     assert gantool("train", "resume=other").code == 0
@@ -432,15 +432,7 @@ def test_a_place_where_nobody_may_write(gantool: Gantool) -> None:
 def test_a_second_signal_is_taken_at_its_word_and_loses_nothing(
     gantool: Gantool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = Assembly.step
-
-    def impatient(parts: Assembly) -> None:
-        step(parts)
-        if parts.meters.steps == 7:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Assembly, "step", impatient)
+    step = signal_after(monkeypatch, 7, signal.SIGINT, signal.SIGINT)
     stopped = gantool("train", *TINY, "steps=20", "checkpoint_every=5")
     assert stopped.code == 130
     assert "Traceback" not in stopped.err
@@ -453,14 +445,7 @@ def test_the_best_survives_an_interruption(gantool: Gantool, monkeypatch: pytest
     settings = (*TINY, "steps=12", "tick_every=1", "keep_last=1", "best.metric=g_loss", "best.mode=max")
     assert gantool("train", *settings).code == 0
     best = status.read(RunFolder(RUN))["best"]
-    step = Assembly.step
-
-    def interrupted(parts: Assembly) -> None:
-        step(parts)
-        if parts.meters.steps == 6:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Assembly, "step", interrupted)
+    step = signal_after(monkeypatch, 6, signal.SIGTERM)
     assert gantool("train", *settings, "hydra.run.dir=other").code == 143
     monkeypatch.setattr(Assembly, "step", step)
     assert gantool("train", "resume=other").code == 0
