@@ -15,7 +15,7 @@ RING = SimpleNamespace(centers=2 * torch.stack([ANGLES.cos(), ANGLES.sin()], dim
 
 
 def measured(samples: torch.Tensor, **settings) -> dict[str, float]:
-    return Modes(samples=len(samples), **settings)(lambda n: samples[:n], RING)
+    return Modes(samples=len(samples), **settings)(SimpleNamespace(fakes=lambda n: samples[:n]), RING)
 
 
 def around(mode: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -66,11 +66,12 @@ def test_mode_is_covered_by_so_many_samples():
 
 def test_asks_for_as_many_samples_as_it_was_told():
     asked: list[int] = []
-    Modes(samples=123)(lambda n: asked.append(n) or RING.centers[torch.zeros(n, dtype=torch.long)], RING)
+    fakes = lambda n: asked.append(n) or RING.centers[torch.zeros(n, dtype=torch.long)]  # noqa: E731
+    Modes(samples=123)(SimpleNamespace(fakes=fakes), RING)
     assert sum(asked) == 123
 
 
 def test_data_without_known_modes_is_refused():
-    Modes().check(RING)
+    Modes().check(RING, None)
     with pytest.raises(UsageError, match="drop it for this dataset"):
-        Modes().check(SimpleNamespace(shape=(2,), names=()))
+        Modes().check(SimpleNamespace(shape=(2,), names=()), None)

@@ -43,8 +43,11 @@ def turn(
         "fake_label": torch.full((m,), 8),
         "real_target": torch.full((n,), targets[0], dtype=real.dtype),
         "fake_target": torch.full((m,), targets[1], dtype=real.dtype),
+        "labelled": real[:0],
+        "labelled_class": torch.zeros(0, dtype=torch.int64),
+        "score": lambda image, label: critic(image, label).logits[:, 0],
     }
-    return Turn(real, fake, critic=critic, **fields | more)
+    return Turn(real, fake, judge=critic, critic=critic, **fields | more)
 
 
 class Scalar(nn.Module):
@@ -82,6 +85,9 @@ class Fixed(nn.Module):
     def reals(self) -> tuple[Tensor, Tensor]:
         self.asked += 1
         return self.real, torch.full((self.batch_size,), -1)
+
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        return self.real, torch.zeros(self.batch_size, dtype=torch.int64)
 
     def latents(self) -> tuple[Tensor, Tensor]:
         return torch.zeros(self.batch_size, self.latent_dim), torch.full((self.batch_size,), -1)

@@ -46,6 +46,12 @@ def quoted_path(override: str) -> str:
     return f"{key}{equals}{','.join(quoted(os.path.expanduser(piece)) for piece in pieces)}"
 
 
+def based(override: str) -> str:
+    """`objective.base=hinge`, which names an option and no value -> `objective@objective.base=hinge`, as Hydra has it."""
+    key, equals, value = override.partition("=")
+    return f"objective@{override}" if equals and re.fullmatch(r"objective(\.base)+", key) and value else override
+
+
 def quoted(text: str) -> str:
     """A string as Hydra's grammar wants it: as it is where that is possible."""
     return text if PLAIN.fullmatch(text) else literal(text)

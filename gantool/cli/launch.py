@@ -65,7 +65,7 @@ def _warn_of_namesakes(command: str, folders: Iterable[str]) -> None:
 def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[str]:
     """What Hydra gets to read: an earlier run replayed, paths quoted, jobs named by what differs between them."""
     spec = arguments.pop_value("resume", overrides) if command in KEEP_FOLDER else None
-    overrides = [arguments.quoted_path(override) for override in overrides]
+    overrides = [arguments.based(arguments.quoted_path(override)) for override in overrides]
     multirun = arguments.is_multirun(flags)
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)

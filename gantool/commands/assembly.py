@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from gantool.engine import loop, precision
 from gantool.engine.deploy import Deployed
 from gantool.engine.meters import Meters
 from gantool.errors import UsageError
-from gantool.game.images import fingerprint
+from gantool.game.images import fingerprint, hide_labels
 from gantool.game.types import Dataset, Images, Metric
 from gantool.game.updates import Update
 from gantool.runs import checkpoint
@@ -44,9 +43,9 @@ class Assembly:
         self.metrics: dict[str, Metric] = {
             name: self.builder.make(f"metric.{name}", node) for name, node in (config.get("metric") or {}).items()
         }
+        self._build(hide_labels(self.dataset.load("train"), config["labels"], config["seed"]))
         for metric in self.metrics.values():
-            metric.check(self.dataset)
-        self._build(self.dataset.load("train"))
+            metric.check(self.dataset, self.game.objective)
         self.clock = loop.Clock()
         self._fix_grid()
 
@@ -97,8 +96,7 @@ class Assembly:
         """Every chosen metric on fair samples of the deployed generator; the same draws each time."""
         measured: dict[str, float] = {}
         for metric in self.metrics.values():
-            generator = torch.Generator().manual_seed(self.config["seed"])
-            measured |= metric(partial(self.deployed.draw, generator=generator), self.dataset)
+            measured |= metric(self.deployed.seeded(self.config["seed"]), self.dataset)
         return measured
 
     def first_bad_weight(self) -> str | None:
@@ -174,9 +172,8 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def describe(images: Images, conditional: bool) -> dict[str, Any]:
     """All that sampling must know of the data: plain values and small tensors, for the checkpoint."""
-    counts = (
-        torch.bincount(images.labels, minlength=images.num_classes).tolist() if conditional and images.names else []
-    )
+    known = images.labels[images.labels >= 0]
+    counts = torch.bincount(known, minlength=images.num_classes).tolist() if conditional and images.names else []
     points = images.pixels[:2000].clone() if images.pixels.dim() == 2 else None
     return {"shape": list(images.shape), "names": list(images.names), "class_counts": counts, "points": points}
 

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from gantool.config import signature
+from gantool.config.fit import Choice, misfits
 from gantool.engine.source import DeviceSource
 from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.hooks import Objective, Trick
-from gantool.game.networks import Discriminator, Generator
-from gantool.game.schedules import Schedule
+from gantool.game.networks import Discriminator, Generator, Identity
 from gantool.game.types import Images, Shape
 from gantool.game.updates import Player
 
@@ -43,10 +43,21 @@ class Builder:
     trust: tuple[str, ...] = ()  # from the command line only, never from a saved config
     budget_steps: int | None = None  # length of the run, for schedules
 
-    def make(self, key: str, node: Mapping[str, Any], kind: type | None = None, **facts: Any) -> Any:
+    def make(
+        self,
+        key: str,
+        node: Mapping[str, Any],
+        kind: type | None = None,
+        offered: Mapping[str, Any]
+        | None = None,  # facts for those constructors, here and inside, that have the argument
+        **facts: Any,  # that this constructor must take
+    ) -> Any:
         """The component at `node`: `_target_` with its keys as keyword arguments, and facts known only now."""
         maker = self.resolve(key, str(node.get("_target_", "")), kind)
-        options = {name: self._value(f"{key}.{name}", value) for name, value in node.items() if name != "_target_"}
+        offered = {"budget_steps": self.budget_steps, **(offered or {})}
+        facts |= {name: fact for name, fact in offered.items() if name in inspect.signature(maker).parameters}
+        given = {name: value for name, value in node.items() if name != "_target_"}
+        options = {name: self._value(f"{key}.{name}", value, offered) for name, value in given.items()}
         _check_options(key, maker, options, facts)
         signature.check_loaded(key, maker, options)
         try:
@@ -83,12 +94,8 @@ class Builder:
                 f"{key}._target_: {target!r} is outside gantool. If you wrote or trust it, say so: 'trust=[{package}]'"
             )
 
-    def _value(self, key: str, value: Any) -> Any:
-        if isinstance(value, Mapping) and "_target_" in value:
-            maker = self.resolve(key, str(value["_target_"]))
-            facts: dict[str, Any] = {"budget_steps": self.budget_steps} if issubclass(maker, Schedule) else {}
-            return self.make(key, value, None, **facts)
-        return value
+    def _value(self, key: str, value: Any, offered: Mapping[str, Any] | None = None) -> Any:
+        return self.make(key, value, None, offered) if isinstance(value, Mapping) and "_target_" in value else value
 
     def players(self, game: Game, node: Mapping[str, Any]) -> tuple[Player, Player]:
         """D, and G with whatever parameters the objective has."""
@@ -116,21 +123,44 @@ class Builder:
     def game(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int, source: nn.Module) -> Game:
         """Networks, objective and tricks around a source; checks that they fit each other."""
         architecture = cfg["architecture"]
-        if architecture["class_conditional"] and not num_classes:
-            raise UsageError("architecture.class_conditional=true needs a dataset with classes, and this one has none")
-        objective = self.make("objective", cfg["objective"], Objective)
-        tricks = {name: self.make(f"trick.{name}", node, Trick) for name, node in (cfg.get("trick") or {}).items()}
-        _check_game(cfg["objective"], objective, tricks)
-        classes = num_classes if architecture["class_conditional"] else 0
-        latent_dim = architecture["latent_dim"] + objective.codes
-        facts: dict[str, Any] = {"shape": shape, "num_classes": classes}
+        conditional, projection = architecture["class_conditional"], architecture["projection"]
+        choice = self.choice(cfg, num_classes)
+        for sentence in misfits(choice):
+            raise UsageError(sentence)
+        objective = choice.objective
         generator = self.make(
-            "architecture.generator", architecture["generator"], Generator, latent_dim=latent_dim, **facts
+            "architecture.generator", architecture["generator"], Generator,
+            shape=shape, latent_dim=architecture["latent_dim"], num_classes=num_classes if conditional else 0,
+        )  # fmt: skip
+        told = num_classes if conditional and objective.tells_class else 0
+        facts: dict[str, Any] = {"shape": shape, "num_classes": 0 if projection else told, "logits": objective.logits}
+        if objective.critic:
+            discriminator = self.make(
+                "architecture.discriminator", architecture["discriminator"], Discriminator, **facts
+            )
+        else:
+            discriminator = Identity(**facts)
+        if projection:
+            discriminator.project(told)
+        return Game(generator, discriminator, objective, choice.tricks, source)
+
+    def choice(self, cfg: Mapping[str, Any], num_classes: int) -> Choice:
+        """Objective and tricks, and what they must fit."""
+        architecture, node = cfg["architecture"], cfg["objective"]
+        objective = self.make("objective", node, Objective, {"num_classes": num_classes})
+        tricks = {name: self.make(f"trick.{name}", each, Trick) for name, each in (cfg.get("trick") or {}).items()}
+        return Choice(
+            name=str(node["_target_"]).split(".")[-2],
+            objective=objective,
+            tricks=tricks,
+            discriminator=self.resolve(
+                "architecture.discriminator", architecture["discriminator"].get("_target_", ""), Discriminator
+            ),
+            latent_dim=architecture["latent_dim"],
+            num_classes=num_classes,
+            class_conditional=architecture["class_conditional"],
+            projection=architecture["projection"],
         )
-        discriminator = self.make(
-            "architecture.discriminator", architecture["discriminator"], Discriminator, logits=objective.logits, **facts
-        )
-        return Game(generator, discriminator, objective, tricks, source)
 
     def source(self, cfg: Mapping[str, Any], images: Images, flip: bool) -> DeviceSource:
         prior = self.make("prior", cfg["prior"])
@@ -151,17 +181,3 @@ def _check_options(key: str, maker: type, options: Mapping[str, Any], facts: Map
         required = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         if required and name not in options and name not in facts:
             raise UsageError(f"{key}.{name} is missing: give {key}.{name}=...")
-
-
-def _check_game(node: Mapping[str, Any], objective: Objective, tricks: Mapping[str, Trick]) -> None:
-    name = str(node["_target_"]).split(".")[-2]
-    if objective.needs_lipschitz and not any(trick.lipschitz for trick in tricks.values()):
-        raise UsageError(
-            f"objective {name} needs a critic of bounded slope: add trick=[gradient_penalty], [weight_clipping] or "
-            "[spectral_norm], or take objective=wgan_gp or wgan, which bring theirs along"
-        )
-    for key, trick in tricks.items():
-        if trick.needs_targets and not objective.has_targets:
-            raise UsageError(
-                f"trick.{key} changes D's target labels, and objective {name} has none: drop it from trick=[...]"
-            )

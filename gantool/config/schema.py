@@ -24,6 +24,7 @@ FACTS = frozenset({"shape", "latent_dim", "num_classes", "logits", "budget_steps
 class Architecture:
     latent_dim: Count
     class_conditional: bool
+    projection: bool
     generator: Component
     discriminator: Component
 
@@ -53,6 +54,7 @@ class Train:
     images: Count | None
     minutes: Positive | None
     batch_size: Count
+    labels: Count | None
     seed: Seed
     device: Device
     precision: Literal["auto", "fp32", "bf16"]

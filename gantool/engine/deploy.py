@@ -34,7 +34,8 @@ class Deployed:
         else:
             noise = self.prior.truncated(n, self.latent_dim, truncation, generator=generator)
         with self._aside():
-            return self.game.objective.latent(noise)
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))  # codes repeat with the seed, too
+            return self.game.objective.latent(noise.to(self.device)).cpu()
 
     def labels(self, n: int, generator: torch.Generator) -> Tensor:
         """(n,) with the frequencies of the data; -1 where nothing is conditional."""
@@ -57,11 +58,41 @@ class Deployed:
         """n fair samples."""
         return self.images(self.latents(n, generator), self.labels(n, generator))
 
+    def seeded(self, seed: int) -> "Seeded":
+        """What a metric may ask; every draw of it follows from the seed."""
+        return Seeded(self, torch.Generator().manual_seed(seed))
+
+    def class_logits(self, images: Tensor) -> Tensor | None:
+        """(N, *data shape) -> (N, classes or values of a code) on the CPU, as D takes unlabelled examples apart."""
+        found = []
+        discriminator = self.game.nets["discriminator"]
+        for batch in images.split(self.batch_size):
+            with self._aside(), evaluating(discriminator):
+                verdict = discriminator(batch.to(self.device), torch.full((len(batch),), -1, device=self.device))
+                logits = self.game.objective.class_logits(verdict.logits.float())
+            if logits is None:
+                return None
+            found.append(logits.cpu())
+        return torch.cat(found)
+
     @contextmanager
     def _aside(self) -> Iterator[None]:
         devices = [self.device] if self.device.type == "cuda" else []
         with evaluating(self.generator), torch.no_grad(), torch.random.fork_rng(devices=devices):
             yield
+
+
+class Seeded:
+    """A deployed game as metrics see it (gantool.game.types.Trained)."""
+
+    def __init__(self, deployed: Deployed, generator: torch.Generator):
+        self.deployed, self.generator = deployed, generator
+
+    def fakes(self, n: int) -> Tensor:
+        return self.deployed.draw(n, self.generator)
+
+    def class_logits(self, images: Tensor) -> Tensor | None:
+        return self.deployed.class_logits(images)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class DeviceSource(nn.Module):
     drawn: Tensor
     pixels: Tensor
     labels: Tensor
+    known: Tensor
     order: Tensor
     base: Tensor
     offsets: Tensor
@@ -36,6 +37,7 @@ class DeviceSource(nn.Module):
         for name, value in (
             ("pixels", images.pixels),
             ("labels", images.labels),
+            ("known", (images.labels >= 0).nonzero().squeeze(1)),  # indices of the examples that have a label
             ("offsets", torch.arange(batch_size)),
             ("order", torch.zeros(batch_size, dtype=torch.int64)),  # indices of the examples to come
             ("base", torch.zeros((), dtype=torch.int64)),  # value of `drawn` at order[0]
@@ -69,6 +71,13 @@ class DeviceSource(nn.Module):
         """Images (N, C, H, W) in [-1, 1] or points (N, P), and labels (N,)."""
         index = self.order.index_select(0, self.drawn - self.base + self.offsets)
         self.drawn += self.batch_size
+        return self._shown(index)
+
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        """The same, drawn with replacement from the examples whose label is known."""
+        return self._shown(self._pick())
+
+    def _shown(self, index: Tensor) -> tuple[Tensor, Tensor]:
         image = to_float(self.pixels.index_select(0, index))
         if self.flip:
             mirrored = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
@@ -76,8 +85,14 @@ class DeviceSource(nn.Module):
         return image, self.labels.index_select(0, index)
 
     def latents(self) -> tuple[Tensor, Tensor]:
-        """Latents (N, Z) and labels (N,) with the frequencies of the data; -1 where it has none."""
+        """Latents (N, Z) and labels (N,) with the frequencies of the known ones; -1 where there are none."""
         device = self.labels.device
         latent = self.prior(self.batch_size, self.latent_dim, device)
-        pick = torch.randint(len(self.labels), (self.batch_size,), device=device)
-        return latent, self.labels.index_select(0, pick)
+        if not len(self.known):
+            return latent, torch.full((self.batch_size,), -1, device=device)
+        return latent, self.labels.index_select(0, self._pick())
+
+    def _pick(self) -> Tensor:
+        """(N,) indices of examples with a label."""
+        pick = torch.randint(len(self.known), (self.batch_size,), device=self.known.device)
+        return self.known.index_select(0, pick)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ class Game(nn.Module):
         self.tricks = nn.ModuleDict(tricks)
         self.source = source  # type: ignore[assignment]
         self.autocast: Callable[[], AbstractContextManager] = nullcontext
-        self.hooks: dict[str, Trick] = {"objective": objective, **tricks}
+        self.hooks: dict[str, Trick] = {**_objectives(objective), **tricks}
         self.needs_real = any(hook.needs_real for hook in self.hooks.values())
         for hook in self.hooks.values():  # all surgery first: a copy made too early would miss some of it
             hook.rewrite(self.nets, self.source)
@@ -70,14 +72,18 @@ class Game(nn.Module):
 
     def d_loss(self, critic: Critic | None = None, through_g: bool = False) -> tuple[Tensor, Stats]:
         """D's loss on fresh batches. `through_g` keeps the graph of G, for update rules that look ahead."""
+        if not self.objective.critic:
+            return torch.zeros((), device=next(self.parameters()).device), {}
         real, label = self.source.reals()
         with torch.set_grad_enabled(through_g):
             latent, fake, fake_label = self._fakes()
         for hook in self.hooks.values():
             fake = hook.replay(fake)
         turn = self._turn(self._view(real), label, self._view(fake), fake_label, latent, critic)
-        judge = critic or self._judge
-        on_real, on_fake = judge(turn.real, label), judge(turn.fake, fake_label)
+        if self.objective.needs_labelled:
+            image, known = self.source.labelled()
+            turn = replace(turn, labelled=self._view(image), labelled_class=known)
+        on_real, on_fake = turn.judge(turn.real, label), turn.judge(turn.fake, fake_label)
         loss = self.objective.d_loss(turn, on_real, on_fake)
         penalties = ((name, hook.d_penalty(turn, on_real, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("d", loss, penalties)
@@ -91,10 +97,13 @@ class Game(nn.Module):
             real, label = self.source.reals()
             real = self._view(real)
         turn = self._turn(real, label, self._view(fake), fake_label, latent, critic)
-        on_fake = (critic or self._judge)(turn.fake, fake_label)
+        on_fake = turn.judge(turn.fake, fake_label)
         loss = self.objective.g_loss(turn, on_fake)
         penalties = ((name, hook.g_penalty(turn, on_fake)) for name, hook in self.hooks.items())
-        return _total("g", loss, penalties)
+        total, stats = _total("g", loss, penalties)
+        if not self.objective.critic:  # no turn of D has told how far apart data and fakes are
+            stats |= self._verdicts(turn, turn.judge(turn.real, label), on_fake)
+        return total, stats
 
     def _fakes(self) -> tuple[Tensor, Tensor, Tensor]:
         latent, label = self.source.latents()
@@ -120,21 +129,37 @@ class Game(nn.Module):
         real_target, fake_target = ones, torch.zeros_like(ones)
         for hook in self.hooks.values():
             real_target, fake_target = hook.targets(real_target, fake_target)
-        critic = critic or self.nets["discriminator"]
-        return Turn(real, fake, latent, label, fake_label, real_target, fake_target, critic)
+        none, nobody = fake.new_empty(0), fake_label[:0]
+        judge, critic = critic or self._judge, critic or self.nets["discriminator"]
+        turn = Turn(
+            real, fake, latent, label, fake_label, real_target, fake_target, none, nobody, judge, critic, _unscored
+        )
+        return replace(turn, score=partial(self.objective.score, turn))
 
     @torch.no_grad()
     def _verdicts(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Stats:
-        real, fake = on_real.logits, on_fake.logits
-        stats = {"d_real": real.mean(), "d_fake": fake.mean()}
-        threshold = self.objective.threshold
-        if threshold is not None and self.objective.logits == 1:
-            stats["d_accuracy_real"] = (real > threshold).float().mean()
-            stats["d_accuracy_fake"] = (fake < threshold).float().mean()
+        stats: Stats = {}
+        real, fake = self.objective.realness(on_real.logits), self.objective.realness(on_fake.logits)
+        if real is not None and fake is not None:
+            stats |= {"d_real": real.mean(), "d_fake": fake.mean()}
+            threshold = self.objective.threshold
+            if threshold is not None:
+                stats["d_accuracy_real"] = (real > threshold).float().mean()
+                stats["d_accuracy_fake"] = (fake < threshold).float().mean()
         divergence = self.objective.estimate(turn, on_real, on_fake)
         if divergence is not None:
             stats["divergence"] = divergence
-        return stats
+        return stats | self.objective.report(turn, on_real, on_fake)
+
+
+def _objectives(objective: Objective) -> dict[str, Trick]:
+    """It, and those that it builds on, which have hooks of their own."""
+    found = {name: module for name, module in objective.named_modules() if isinstance(module, Objective)}
+    return {"_".join(["objective", *name.split(".")]) if name else "objective": each for name, each in found.items()}
+
+
+def _unscored(image: Tensor, label: Tensor) -> Tensor:
+    raise AssertionError("a turn is given its score when it is whole")
 
 
 def _total(player: str, loss: Tensor, penalties: Iterable[tuple[str, Tensor | None]]) -> tuple[Tensor, Stats]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gantool.game.types import Source, Turn, Verdict
+from gantool.game.types import Source, Stats, Turn, Verdict
 
 
 class Trick(nn.Module):
@@ -17,6 +17,7 @@ class Trick(nn.Module):
 
     lipschitz: bool = False  # does it bound the slope of D, as a Wasserstein critic must be?
     needs_targets: bool = False  # is it without effect unless the objective uses target labels?
+    needs_critic: bool = False  # is it without effect unless there is a D that learns?
     needs_real: bool = False  # does it look at `turn.real` in G's turn?
 
     def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
@@ -67,13 +68,19 @@ class Objective(Trick):
     """Exactly one is played: tensors in, scalar out. Its own parameters, if any, learn with G."""
 
     logits: int = 1  # width K of D's verdict
-    codes: int = 0  # latents added to the prior's
+    codes: int = 0  # the first numbers of each latent, which `latent` draws anew
+    critic: bool = True  # is there a D that learns? If not, D's verdict is the data itself, and only G moves
+    energy: bool = False  # is D's verdict the error of an autoencoder?
     has_targets: bool = False  # are real_target and fake_target used?
     needs_lipschitz: bool = False  # is it meaningless unless a trick bounds D's slope?
-    threshold: float | None = 0.0  # D says "real" above it; None = the logit's zero means nothing
+    needs_classes: bool = False  # must the data have classes?
+    needs_labelled: bool = False  # does it look at `turn.labelled` in D's turn?
+    class_conditional: bool | None = None  # must G be told a class (True), must it not (False), or is it free (None)?
+    tells_class: bool = True  # is D told the class too, where G is? Not if it is to find it out
+    threshold: float | None = 0.0  # D says "real" where `realness` is above it; None = it has no such point
 
     def latent(self, noise: Tensor) -> Tensor:
-        """(N, Z) noise -> (N, Z + codes)."""
+        """(N, Z) noise -> (N, Z) with codes in place of the first numbers."""
         return noise
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
@@ -89,6 +96,24 @@ class Objective(Trick):
         None where no divergence is known.
         """
         return None
+
+    def realness(self, logits: Tensor) -> Tensor | None:
+        """(N, K) -> (N,) D's one number for an example, higher for reals; None where it has none."""
+        return logits[:, 0]
+
+    def score(self, turn: Turn, image: Tensor, label: Tensor) -> Tensor:
+        """(N, *data shape), (N,) -> (N,) the function of an image whose slope a penalty bounds, in float32."""
+        score = self.realness(turn.critic(image, label).logits)
+        assert score is not None, "an objective without realness has a score of its own"
+        return score
+
+    def class_logits(self, logits: Tensor) -> Tensor | None:
+        """(N, K) -> (N, classes), or (N, values of a code): what D makes of an example; None where it sorts nothing."""
+        return None
+
+    def report(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Stats:
+        """Further columns of metrics.jsonl, without gradients, from D's turn."""
+        return {}
 
 
 class Clock(nn.Module):

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,10 +15,24 @@ def cross_entropy(turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
     return on_reals + F.binary_cross_entropy_with_logits(on_fake.logits[:, 0], turn.fake_target)
 
 
-def jensen_shannon(on_real: Verdict, on_fake: Verdict) -> Tensor:
+def jensen_shannon(real: Tensor, fake: Tensor) -> Tensor:
     """(V + log 4) / 2 in nats: a lower bound of JSD(p, q) by any D, reached by D = p / (p + q) (ibid., theorem 1).
 
-    V has the targets 1 and 0 whatever D is trained with.
+    `real`, `fake` are D's logits; V has the targets 1 and 0 whatever D is trained with.
     """
-    losses = F.softplus(-on_real.logits).mean() + F.softplus(on_fake.logits).mean()
+    losses = F.softplus(-real).mean() + F.softplus(fake).mean()
     return math.log(2) - losses / 2
+
+
+def class_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """-E log p(label), p = softmax(logits) of (N, classes), over the examples that have a label; 0 if none has."""
+    known = label >= 0
+    each = F.cross_entropy(logits, label, ignore_index=-1, reduction="none")
+    return each.sum() / known.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def class_accuracy(logits: Tensor, label: Tensor) -> Tensor:
+    """The share of the examples with a label whose class has the largest logit."""
+    known = label >= 0
+    return (logits.argmax(dim=1) == label).sum() / known.sum().clamp(min=1)

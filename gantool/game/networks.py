@@ -47,6 +47,7 @@ class Discriminator(nn.Module):
     With classes, the label joins the input: a one-hot vector beside points, one-hot planes beside image channels.
     """
 
+    energy: bool = False  # is its logit the error of an autoencoder, low for reals?
     trunk: nn.Module
     head: nn.Module
     num_features: int
@@ -55,16 +56,42 @@ class Discriminator(nn.Module):
         super().__init__()
         self.shape, self.num_classes, self.logits = tuple(shape), num_classes, logits
         self.one_hot = OneHot(num_classes)
+        self.projection: nn.Linear | None = None
         self.input_shape = (shape[0] + num_classes, *shape[1:])
         self.inputs = math.prod(self.input_shape)
 
     def forward(self, image: Tensor, label: Tensor) -> Verdict:
-        if self.num_classes:
-            planes = self.one_hot(label).to(image.dtype)
-            planes = planes.view(*planes.shape, *(1 for _ in self.shape[1:])).expand(-1, -1, *self.shape[1:])
-            image = torch.cat([image, planes], dim=1)
-        features = self.trunk(image)
-        return Verdict(self.head(features), features)
+        features = self.trunk(self.labelled(image, label))
+        logits = self.head(features)
+        if self.projection is not None:
+            likeness = (self.projection(self.one_hot(label)) * features).sum(dim=1, keepdim=True)
+            logits = torch.cat([logits[:, :1] + likeness, logits[:, 1:]], dim=1)
+        return Verdict(logits, features)
+
+    def project(self, num_classes: int) -> None:
+        """Judge the class by <a learnt vector of the class, features>, added to the first logit, not as an input.
+
+        (Miyato and Koyama 2018, equation 5.) For a D that was built without classes.
+        """
+        self.one_hot = OneHot(num_classes)
+        self.projection = nn.Linear(num_classes, self.num_features, bias=False)
+        nn.init.normal_(self.projection.weight, 0.0, 0.02)
+
+    def labelled(self, image: Tensor, label: Tensor) -> Tensor:
+        """(N, *shape), (N,) -> (N, *input_shape)."""
+        if not self.num_classes:
+            return image
+        planes = self.one_hot(label).to(image.dtype)
+        planes = planes.view(*planes.shape, *(1 for _ in self.shape[1:])).expand(-1, -1, *self.shape[1:])
+        return torch.cat([image, planes], dim=1)
+
+
+class Identity(Discriminator):
+    """No discriminator: what is said of an example is the example itself, flattened, and its one-hot label."""
+
+    def __init__(self, shape: Shape, num_classes: int = 0, logits: int = 1):
+        super().__init__(shape, num_classes, logits)
+        self.trunk, self.head, self.num_features = nn.Flatten(), nn.Identity(), self.inputs
 
 
 class ToImage(nn.Module):

@@ -5,7 +5,7 @@ A *data shape* is (C, H, W) for images in [-1, 1] and (P,) for points, which kee
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -37,7 +37,13 @@ class Turn:
     fake_label: Tensor  # (N,)
     real_target: Tensor  # (N,) 1 unless a trick says otherwise
     fake_target: Tensor  # (N,) 0 unless a trick says otherwise
-    critic: Critic  # D in float32 (for penalties), or D with other weights
+    labelled: (
+        Tensor  # (N, *data shape) reals of known class, as shown to D; empty unless `needs_labelled`, and in G's turn
+    )
+    labelled_class: Tensor  # (N,) theirs
+    judge: Critic  # D as it trains, under autocast; or D with other weights
+    critic: Critic  # the same in float32, for penalties
+    score: Callable[[Tensor, Tensor], Tensor]  # (N, *data shape), (N,) labels -> (N,) D's one number, in float32
 
 
 class Images(NamedTuple):
@@ -90,16 +96,32 @@ class Source(Protocol):
         """Images (N, *data shape) float32 in [-1, 1] (points keep their scale) and labels (N,)."""
         ...
 
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        """The same, but only examples whose label is known, each as likely at every draw."""
+        ...
+
     def latents(self) -> tuple[Tensor, Tensor]:
         """Latents (N, Z) and labels (N,) to ask of G."""
         ...
 
 
-class Metric(Protocol):
-    """The shelf gantool/metrics. `fakes(n)` draws n samples (n, *data shape) from the deployed generator."""
+class Trained(Protocol):
+    """What a metric may ask of a game. All on the CPU, in eval mode, and without a trace in the training state."""
 
-    def check(self, dataset: Dataset) -> None:
-        """Before anything is trained: raises UsageError where this data cannot be measured so."""
+    def fakes(self, n: int) -> Tensor:
+        """n fair samples (n, *data shape) of the deployed generator."""
         ...
 
-    def __call__(self, fakes: Callable[[int], Tensor], dataset: Dataset) -> dict[str, float]: ...
+    def class_logits(self, images: Tensor) -> Tensor | None:
+        """(N, *data shape) -> (N, classes or values of a code), as D takes them apart; None where it does not."""
+        ...
+
+
+class Metric(Protocol):
+    """The shelf gantool/metrics."""
+
+    def check(self, dataset: Dataset, objective: Any) -> None:
+        """Before anything is trained: raises UsageError where this data or objective cannot be measured so."""
+        ...
+
+    def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]: ...

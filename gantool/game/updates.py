@@ -27,16 +27,20 @@ class Player:
         schedule: Schedule | None = None,  # of the learning rate; None = constant
     ):
         self.parameters: list[Tensor] = list(parameters)
-        self.optimizer = optimizer(self.parameters, **_fast_options(optimizer, self.parameters))
+        # a player that has nothing to move gets one number that never changes, since torch's optimisers want some
+        mine = self.parameters or [torch.zeros((), requires_grad=True)]
+        self.optimizer = optimizer(mine, **_fast_options(optimizer, mine))
         self.schedule = schedule if schedule is not None and schedule.kind != "constant" else None
-        self.clock = Clock().to(self.parameters[0].device)
+        self.clock = Clock().to(mine[0].device)
 
     def grads(self, loss: Tensor) -> Sequence[Tensor]:
         """Gradients for this player's parameters alone: nothing is computed for the other's."""
-        return torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        return torch.autograd.grad(loss, self.parameters, materialize_grads=True) if self.parameters else ()
 
     def apply(self, grads: Sequence[Tensor]) -> None:
         """One step of the optimiser. A schedule scales its displacement: torch's optimisers are linear in lr."""
+        if not self.parameters:
+            return
         for parameter, grad in zip(self.parameters, grads, strict=True):
             parameter.grad = grad
         if self.schedule is None:

@@ -1,13 +1,12 @@
 """How many modes of a known mixture the generator has found."""
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from gantool.errors import UsageError
 from gantool.game.ranges import Count, Positive
-from gantool.game.types import Dataset
+from gantool.game.types import Dataset, Trained
 
 
 class Modes:
@@ -21,15 +20,15 @@ class Modes:
     def __init__(self, samples: Count = 10_000, within: Positive = 3.0, least: Count = 1):
         self.samples, self.within, self.least = samples, within, least
 
-    def check(self, dataset: Dataset) -> None:
+    def check(self, dataset: Dataset, objective: Any) -> None:
         if not hasattr(dataset, "centers"):
             raise UsageError(
                 "metric=[modes] counts the modes of dataset=ring and dataset=grid; drop it for this dataset"
             )
 
-    def __call__(self, fakes: Callable[[int], Tensor], dataset: Dataset) -> dict[str, float]:
+    def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
         centers, std = dataset.centers, dataset.std  # type: ignore[attr-defined]
-        distance, nearest = torch.cdist(fakes(self.samples).double(), centers.double()).min(dim=1)
+        distance, nearest = torch.cdist(trained.fakes(self.samples).double(), centers.double()).min(dim=1)
         good = nearest[distance <= self.within * std]
         counts = torch.bincount(good, minlength=len(centers))
         share = counts / counts.sum().clamp(min=1)

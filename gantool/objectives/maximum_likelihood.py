@@ -30,4 +30,4 @@ class MaximumLikelihood(Objective):
         return -torch.exp(on_fake.logits.clamp(max=self.max_logit)).mean()
 
     def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
-        return jensen_shannon(on_real, on_fake)
+        return jensen_shannon(on_real.logits, on_fake.logits)

@@ -20,4 +20,4 @@ class NonSaturating(Objective):
         return F.softplus(-on_fake.logits).mean()
 
     def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
-        return jensen_shannon(on_real, on_fake)
+        return jensen_shannon(on_real.logits, on_fake.logits)

@@ -23,7 +23,7 @@ class Relativistic(Objective):
         return F.softplus(on_fake.logits - on_real.logits).mean()
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
-        on_real = turn.critic(turn.real, turn.label)
+        on_real = turn.judge(turn.real, turn.label)
         return F.softplus(on_real.logits - on_fake.logits).mean()
 
     def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:

@@ -57,8 +57,9 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def key_of(override: str) -> str:
-    """++trick.ema.decay=0.5 -> trick.ema.decay"""
-    return override.lstrip("+~").partition("=")[0].partition("@")[0]
+    """++trick.ema.decay=0.5 -> trick.ema.decay; an option that is put elsewhere (group@key=option) is of that key."""
+    group, _, package = override.lstrip("+~").partition("=")[0].partition("@")
+    return package or group
 
 
 def literal(value: Any) -> str:

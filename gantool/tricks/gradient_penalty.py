@@ -21,6 +21,8 @@ class GradientPenalty(Trick):
     r1, r2:  weight/2 * E s^2        at reals, at fakes (Mescheder et al. 2018, equation 9)
     """
 
+    needs_critic = True
+
     def __init__(self, kind: Literal["wgan_gp", "dragan", "r1", "r2"] = "wgan_gp", weight: NonNegative = 10.0):
         super().__init__()
         self.kind, self.weight = kind, weight
@@ -37,8 +39,7 @@ class GradientPenalty(Trick):
     def d_penalty(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
         point, label = self._points(turn)
         point = point.detach().requires_grad_(True)
-        logits = turn.critic(point, label).logits
-        (slope,) = torch.autograd.grad(logits.sum(), point, create_graph=True)
+        (slope,) = torch.autograd.grad(turn.score(point, label).sum(), point, create_graph=True)
         slope = slope.flatten(1)
         if self.kind in ("r1", "r2"):
             return 0.5 * self.weight * slope.square().sum(dim=1).mean()

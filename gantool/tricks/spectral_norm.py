@@ -24,6 +24,7 @@ class SpectralNorm(Trick):
         self.players = ("discriminator", "generator") if player == "both" else (player,)
         self.power_iterations = power_iterations
         self.lipschitz = "discriminator" in self.players
+        self.needs_critic = self.players == ("discriminator",)
 
     def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
         for player in self.players:

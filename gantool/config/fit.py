@@ -1,0 +1,88 @@
+"""Do objective, tricks, networks and data fit each other? What does not is refused by name, before anything is trained."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from gantool.game.hooks import Objective, Trick
+from gantool.game.networks import Discriminator
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, as far as it can misfit."""
+
+    name: str  # of the objective
+    objective: Objective
+    tricks: Mapping[str, Trick]
+    discriminator: type  # its class
+    latent_dim: int
+    num_classes: int  # of the data; 0 = none
+    class_conditional: bool
+    projection: bool
+
+
+def misfits(choice: Choice) -> Iterator[str]:
+    """A sentence for each reason why these cannot be trained together: what is wrong, and what to do."""
+    yield from _networks(choice)
+    yield from _classes(choice)
+    yield from _tricks(choice)
+
+
+def _networks(choice: Choice) -> Iterator[str]:
+    objective, name = choice.objective, choice.name
+    energy = issubclass(choice.discriminator, Discriminator) and choice.discriminator.energy
+    if objective.energy and not energy:
+        yield f"objective {name} needs a discriminator that is an autoencoder: take architecture=autoencoder"
+    if energy and not objective.energy and objective.critic:
+        yield (
+            f"the discriminator of architecture=autoencoder says how badly it reconstructs, which objective {name} has "
+            "no use for: take objective=began, or another architecture"
+        )
+    if objective.codes > choice.latent_dim:
+        yield (
+            f"the codes of objective {name} are {objective.codes} numbers, and a latent has {choice.latent_dim}: "
+            f"give architecture.latent_dim={objective.codes} or more, or fewer codes"
+        )
+
+
+def _classes(choice: Choice) -> Iterator[str]:
+    objective, name = choice.objective, choice.name
+    if choice.class_conditional and not choice.num_classes:
+        yield "architecture.class_conditional=true needs a dataset with classes, and this one has none"
+    if objective.needs_classes and not choice.num_classes:
+        yield f"objective {name} needs a dataset with classes, and this one has none"
+    if objective.class_conditional is True and not choice.class_conditional:
+        yield f"objective {name} trains a generator that is told the class: set architecture.class_conditional=true"
+    if objective.class_conditional is False and choice.class_conditional:
+        yield (
+            f"objective {name} does not teach the generator to obey a class: leave out architecture.class_conditional "
+            "(objective=auxiliary_classifier does)"
+        )
+    if choice.projection:
+        yield from _projection(choice)
+
+
+def _projection(choice: Choice) -> Iterator[str]:
+    objective, name = choice.objective, choice.name
+    if not choice.class_conditional:
+        yield "architecture.projection=true is about the class: set architecture.class_conditional=true too"
+    if not objective.tells_class:
+        yield f"objective {name} hides the class from the discriminator: drop architecture.projection=true"
+    if objective.energy or not objective.critic or objective.realness(torch.zeros(1, objective.logits)) is None:
+        yield f"objective {name} has no verdict that a projection could be added to: drop architecture.projection=true"
+
+
+def _tricks(choice: Choice) -> Iterator[str]:
+    objective, name = choice.objective, choice.name
+    if objective.needs_lipschitz and not any(trick.lipschitz for trick in choice.tricks.values()):
+        yield (
+            f"objective {name} needs a critic of bounded slope: add trick=[gradient_penalty], [weight_clipping] or "
+            "[spectral_norm], or take objective=wgan_gp or wgan, which bring theirs along"
+        )
+    for key, trick in choice.tricks.items():
+        if trick.needs_targets and not objective.has_targets:
+            yield f"trick.{key} changes D's target labels, and objective {name} has none: drop it from trick=[...]"
+        if trick.needs_critic and not objective.critic:
+            yield f"trick.{key} acts on a discriminator that learns, and objective {name} has none: drop it"

@@ -1,0 +1,48 @@
+"""A classifier that learns from few labels, and from a generator."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gantool.game.hooks import Objective
+from gantool.game.losses import class_accuracy, class_entropy, jensen_shannon
+from gantool.game.ranges import NonNegative
+from gantool.game.types import Stats, Turn, Verdict
+
+
+class SemiSupervised(Objective):
+    """D is a classifier with one class more, "generated"; G matches its features (Salimans et al. 2016, section 5).
+
+    The extra logit is pinned at 0, so that D(x) = Z / (Z + 1) with log Z = logsumexp(l_1 .. l_K) is the probability of
+    "real". D lowers -E log p(y | x, y <= K) on labelled reals and -E log D(x) - E log(1 - D(G(z))) on all.
+    """
+
+    needs_classes = needs_labelled = needs_real = True
+    class_conditional = tells_class = False
+
+    def __init__(self, num_classes: int, weight: NonNegative = 1.0):
+        super().__init__()
+        self.logits, self.weight = num_classes, weight
+
+    def realness(self, logits: Tensor) -> Tensor:
+        return torch.logsumexp(logits, dim=1)
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        return logits
+
+    def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
+        on_labelled = turn.judge(turn.labelled, turn.labelled_class)
+        supervised = class_entropy(on_labelled.logits, turn.labelled_class)
+        real, fake = self.realness(on_real.logits), self.realness(on_fake.logits)
+        return self.weight * supervised + F.softplus(-real).mean() + F.softplus(fake).mean()
+
+    def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
+        real = turn.judge(turn.real, turn.label).features.mean(dim=0)
+        return (real - on_fake.features.mean(dim=0)).square().sum()
+
+    def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
+        return jensen_shannon(self.realness(on_real.logits), self.realness(on_fake.logits))
+
+    def report(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Stats:
+        """How many of the batch's reals whose label is known D puts in the right class."""
+        return {"class_accuracy_real": class_accuracy(on_real.logits, turn.label)}
