@@ -244,17 +244,16 @@ def test_facts_reach_the_nets(compose):
     assert composed_game(compose).nets["generator"].num_classes == 0
 
 
-def test_wide_verdicts_and_codes_of_an_objective_reach_the_nets(compose):
+def test_wide_verdicts_of_an_objective_reach_d_and_codes_leave_the_latent_as_wide_as_it_is(compose):
     class Wide(Objective):
         logits, codes = 5, 2
 
     class Chosen(Builder):
-        def make(self, key, node, kind=None, **facts):
-            return Wide() if key == "objective" else super().make(key, node, kind, **facts)
+        def make(self, key, node, kind=None, offered=None, **facts):
+            return Wide() if key == "objective" else super().make(key, node, kind, offered, **facts)
 
     played = composed_game(compose, "architecture.latent_dim=7", builder=Chosen())
-    assert played.nets["generator"].latent_dim == 9
-    assert played.source.latent_dim == 7
+    assert played.nets["generator"].latent_dim == played.source.latent_dim == 7
     assert played.nets["discriminator"].logits == 5
 
 

@@ -18,7 +18,7 @@ from gantool.errors import RunError, UsageError
 
 GROUPS = {group.name: group for group in read_groups(conf_dir())}
 FILES = [conf_dir() / group.name / f"{option.name}.yaml" for group in GROUPS.values() for option in group.options]
-BRINGS = {"wgan": "weight_clipping", "wgan_gp": "gradient_penalty"}
+BRINGS = {"wgan": "weight_clipping", "wgan_gp": "gradient_penalty", "mmd_gan": "gradient_penalty"}
 
 
 def name(path: Path) -> str:
@@ -57,7 +57,9 @@ def test_option_has_the_keys_of_its_class(path):
     for node in components(yaml.safe_load(path.read_text())):
         fields = signature(node["_target_"])
         if fields is not None and path.parent.name != "experiment":
-            assert set(node) - {"_target_", "defaults"} == set(fields) - FACTS, node["_target_"]
+            defaults = [key for item in node.get("defaults", []) if isinstance(item, dict) for key in item]
+            parts = {found[1] for key in defaults if (found := re.fullmatch(r"/\w+@(\w+)", key))}
+            assert (set(node) - {"_target_", "defaults"}) | parts == set(fields) - FACTS, node["_target_"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)

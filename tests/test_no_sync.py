@@ -21,6 +21,7 @@ from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
 from gantool.engine.meters import Meters
 from gantool.errors import UsageError
+from gantool.game.game import Game
 from toys import pictures, plain, points, same, weights
 
 STEPS = 3
@@ -106,6 +107,8 @@ def options(group: str) -> list[str]:
 
 
 OBJECTIVES, TRICKS, UPDATES = options("objective"), options("trick"), options("update")
+if "autoencoder" not in options("architecture"):
+    OBJECTIVES.remove("began")
 SMALL = {
     "points": ["architecture=mlp", "architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]"],
     "images": [
@@ -114,7 +117,11 @@ SMALL = {
         "architecture.discriminator.features=2", "architecture.discriminator.max_features=2",
     ],
 }  # fmt: skip
-DATA = {"points": points(10), "images": pictures(10)}
+SUITED = {  # what an objective asks for besides
+    "auxiliary_classifier": ["architecture.class_conditional=true"],
+    "semi_supervised": ["architecture.class_conditional=false"],
+}
+DATA = {"points": points(10, classes=2), "images": pictures(10)}
 composed: dict[tuple[str, ...], dict[str, Any]] = {}
 
 
@@ -126,7 +133,8 @@ def config(compose, kind: str, tricks: tuple[str, ...] = (), *overrides: str) ->
             composed[chosen] = plain(compose(*chosen))
         return composed[chosen]
 
-    made = copy.deepcopy(cached(*SMALL[kind], "batch_size=4", "architecture.latent_dim=3", *overrides))
+    suited = [key for name, keys in SUITED.items() if f"objective={name}" in overrides for key in keys]
+    made = copy.deepcopy(cached(*SMALL[kind], "batch_size=4", "architecture.latent_dim=16", *suited, *overrides))
     made["trick"] = dict(made.get("trick") or {}) | {name: cached(f"trick=[{name}]")["trick"][name] for name in tricks}
     return made
 
@@ -153,30 +161,32 @@ def plays(made: dict[str, Any], kind: str) -> bool:
             meters.add(update(game, d, g))
     means, bad = meters.read()
     assert not bad
-    assert {"d_loss", "g_loss"} <= set(means)
+    assert {"d_loss", "g_loss"} - ({"d_loss"} if not game.objective.critic else set()) <= set(means)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in (*game.parameters(), *game.buffers()))
     assert all(parameter.grad is None for parameter in game.parameters())
-    assert_moved(game.nets, before)
+    assert_moved(game, before)
     assert host == (random.getstate(), np.random.get_state()[1].tolist()), "random numbers of the host were used"
     return True
 
 
-def assert_moved(nets: torch.nn.ModuleDict, before: list[Tensor]) -> None:
-    for net in nets.values():
+def assert_moved(game: Game, before: list[Tensor]) -> None:
+    for net in game.nets.values():
         old, before = before[: len(weights(net))], before[len(weights(net)) :]
-        assert not same(old, weights(net))
+        assert same(old, weights(net)) == (not old)
+        assert bool(old) or not game.objective.critic
 
 
 def refused_with_reason(made: dict[str, Any]) -> bool:
-    """What the classes themselves declare: a critic without bounds, or targets where there are none.
+    """What the classes themselves declare: a critic without bounds; targets, or a D that learns, where there are none.
 
     Every other combination has to run. A further reason is declared on the class too, and added here.
     """
     builder = Builder((), budget_steps=2 * STEPS)
-    objective = builder.make("objective", made["objective"])
+    objective = builder.make("objective", made["objective"], None, {"num_classes": 2})
     tricks = [builder.make(f"trick.{name}", node) for name, node in made["trick"].items()]
     unbounded = objective.needs_lipschitz and not any(trick.lipschitz for trick in tricks)
-    return unbounded or (not objective.has_targets and any(trick.needs_targets for trick in tricks))
+    aimless = not objective.has_targets and any(trick.needs_targets for trick in tricks)
+    return unbounded or aimless or (not objective.critic and any(trick.needs_critic for trick in tricks))
 
 
 @pytest.mark.parametrize("kind", SMALL)

@@ -47,7 +47,7 @@ def quoted_path(override: str) -> str:
 
 
 def based(override: str) -> str:
-    """`objective.base=hinge`, which names an option and no value -> `objective@objective.base=hinge`, as Hydra has it."""
+    """`objective.base=hinge`, which names an option -> `objective@objective.base=hinge`, as Hydra has it."""
     key, equals, value = override.partition("=")
     return f"objective@{override}" if equals and re.fullmatch(r"objective(\.base)+", key) and value else override
 

@@ -15,7 +15,7 @@ from gantool.errors import Interrupted, RunError, UsageError
 from gantool.runs.folder import DISK_FULL, REFUSED
 
 _LIST_GROUPS = ("trick", "metric", "logger")
-_MANY = 16  # choices that are not listed where a near one is named
+_MANY = 32  # choices that are not listed where a near one is named
 _EXTRAS = {
     "hydra/launcher/joblib": "joblib",
     "hydra/launcher/ray": "ray",

@@ -114,9 +114,7 @@ class Builder:
         options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
         schedule = self._value(f"{key}.schedule", node["schedule"]) if node.get("schedule") else None
         try:
-            return Player(
-                parameters, partial(maker, **options), schedule.to(parameters[0].device) if schedule else None
-            )
+            return Player(parameters, partial(maker, **options), schedule)
         except (ValueError, TypeError) as error:
             raise UsageError(f"{key}: {error}") from error
 

@@ -111,12 +111,25 @@ def _walk(text: str, node: yaml.MappingNode, prefix: str, target: str | None) ->
     children = {key.value: value for key, value in node.value}
     target = children["_target_"].value if "_target_" in children else target
     for name, value in children.items():
+        if name == "defaults":
+            yield from _chosen_parts(text, value)
         if name in ("_target_", "defaults", "hydra"):
             continue
         if isinstance(value, yaml.MappingNode) and value.value:
             yield from _walk(text, value, f"{prefix}{name}.", _section(target, name))
         else:
             yield Key(prefix + name, _takes(target, name), _source(text, value), _comment(text, value))
+
+
+def _chosen_parts(text: str, defaults: yaml.Node) -> Iterator[Key]:
+    """`- /objective@base: hinge  # meaning`: a key whose value is an option of a group."""
+    for item in defaults.value:
+        if isinstance(item, yaml.MappingNode):
+            ((name, default),) = item.value
+            found = re.fullmatch(r"/(\w+)@(\w+)", name.value)
+            if found:
+                takes = f"the name of an option of {found[1]}"
+                yield Key(found[2], takes, _source(text, default), _comment(text, default))
 
 
 def _section(target: str | None, name: str) -> str | None:
