@@ -8,7 +8,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types reference clean
+.PHONY: help demo test lint format types reference results clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -33,6 +33,9 @@ types: $(VENV)/.installed-dev ## check the types of gantool/
 
 reference: $(VENV)/.installed ## renew the generated tables of conf/README.md
 	@$(BIN)/python -m gantool.config.reference
+
+results: $(VENV)/.installed ## train every experiment that states a figure, and write outputs/RESULTS.md; ARGS="NAME ..." picks some
+	@$(BIN)/gantool results $(ARGS)
 
 clean: ## remove caches and build output; runs, data and the environment stay
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

@@ -96,7 +96,7 @@ def devices() -> Iterator[Row]:
         return
     from gantool.engine.precision import choose_device, choose_precision
 
-    yield Row("cpu", f"{_cpu_model()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads", OK)
+    yield Row("cpu", f"{cpu_model()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads", OK)
     yield Row("cpu kernels", f"{torch.backends.cpu.get_cpu_capability()}{_bf16('cpu')}")
     yield from _cuda()
     if torch.backends.mps.is_available():
@@ -133,7 +133,7 @@ def _bf16(device: str) -> str:
     return f", {'' if has_bf16(torch.device(device)) else 'no '}bf16"
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,0 +1,169 @@
+"""`gantool results`: runs the experiments that state a figure, and writes the page that says what came out of them."""
+
+import argparse
+import operator
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from gantool.commands.doctor import cpu_model
+from gantool.config.schema import conf_dir
+from gantool.errors import RunError, UsageError
+from gantool.runs import status
+from gantool.runs.folder import RunFolder, write_atomically
+from gantool.runs.resume import read_config
+
+STATED = re.compile(r"^# Reaches: (.+)$", re.MULTILINE)
+FIGURE = re.compile(r"(\w+) (>=|<=) (-?[\d.]+(?:e-?\d+)?)")
+COMPARE = {">=": operator.ge, "<=": operator.le}
+HEAD = """\
+# What the experiments reach
+
+Made by `make results`, which is `gantool results`: every experiment of conf/experiment that states a figure is trained
+and compared with it. Figures are those of the last row of metrics.jsonl, {seeds}.
+
+"""
+
+
+class Figure(NamedTuple):
+    """`modes_covered >= 8`, as an experiment's YAML states it in its line `# Reaches: ...`."""
+
+    column: str
+    sign: str
+    bound: float
+
+    def holds(self, value: float | None) -> bool:
+        return value is not None and COMPARE[self.sign](value, self.bound)
+
+
+class Experiment(NamedTuple):
+    name: str
+    figures: tuple[Figure, ...]
+
+    def settings(self, seed: int) -> list[str]:
+        return [f"experiment={self.name}", *([f"seed={seed}"] if seed else [])]
+
+
+def run(argv: Sequence[str]) -> int:
+    """0 if every run reached what its experiment states."""
+    parser = argparse.ArgumentParser(
+        "gantool results", description="Train the experiments that state a figure, and write what they reach."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="EXPERIMENT", help="only these; the page has those trained before, too"
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train with seeds 0 to N-1; default 1")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/results"), help="of the runs; default %(default)s")
+    parser.add_argument("--page", type=Path, default=Path("outputs/RESULTS.md"), help="default %(default)s")
+    parser.add_argument("--no-training", action="store_true", help="only write the page, from the runs there are")
+    options = parser.parse_args(argv)
+    experiments = stated()
+    unknown = set(options.names) - {experiment.name for experiment in experiments}
+    if unknown:
+        raise UsageError(
+            f"no experiment {min(unknown)!r} states a figure; those that do: {', '.join(_names(experiments))}"
+        )
+    seeds = range(max(1, options.seeds))
+    if not options.no_training:
+        for experiment in experiments:
+            if not options.names or experiment.name in options.names:
+                for seed in seeds:
+                    train(experiment, seed, folder_of(options.folder, experiment, seed))
+    lines, reached = table(experiments, seeds, options.folder)
+    text = HEAD.format(seeds="seed 0" if len(seeds) == 1 else f"mean ± sd over seeds 0 to {seeds[-1]}") + lines
+    write_atomically(options.page, lambda file: file.write(text.encode()))
+    print(options.page)
+    return 0 if reached else 1
+
+
+def stated() -> list[Experiment]:
+    """The experiments whose YAML has a line `# Reaches: column >= number, ...`."""
+    found = []
+    for path in sorted((conf_dir() / "experiment").glob("*.yaml")):
+        line = STATED.search(path.read_text("utf-8"))
+        if line:
+            figures = [FIGURE.fullmatch(part.strip()) for part in line[1].rstrip(".").split(",")]
+            if not all(figures):
+                raise UsageError(f"{path}: write what it reaches as `# Reaches: column >= number, column <= number`")
+            parts = [part.groups() for part in figures if part]
+            found.append(Experiment(path.stem, tuple(Figure(a, sign, float(b)) for a, sign, b in parts)))
+    return found
+
+
+def folder_of(base: Path, experiment: Experiment, seed: int) -> RunFolder:
+    return RunFolder(base / f"{experiment.name}_seed_{seed}")
+
+
+def train(experiment: Experiment, seed: int, folder: RunFolder) -> None:
+    """A run that is finished, of this very configuration, stays; one that was interrupted goes on."""
+    settings = experiment.settings(seed)
+    command = [sys.executable, "-m", "gantool", "train", *settings]
+    shown = subprocess.run([*command, "--cfg", "job", "--resolve"], capture_output=True, text=True)
+    if shown.returncode:
+        raise RunError(f"{experiment.name} cannot be composed: {shown.stderr.strip()}")
+    if folder.config.is_file() and read_config(folder.config) != _plain(yaml.safe_load(shown.stdout)):
+        print(f"{experiment.name}: its configuration has changed, it is trained anew", file=sys.stderr)
+        shutil.rmtree(folder.root)
+    code = subprocess.run([*command, f"hydra.run.dir={folder.root}"]).returncode
+    if code in (130, 143):
+        raise KeyboardInterrupt
+    if code:
+        print(f"{experiment.name}: not trained here (exit code {code})", file=sys.stderr)
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ("trust", "checkpoint")}
+
+
+def table(experiments: Sequence[Experiment], seeds: Sequence[int], base: Path) -> tuple[str, bool]:
+    """The page's table and machines, and whether all that was trained reached what is stated."""
+    rows, machines, reached = [], set(), True
+    for experiment in experiments:
+        runs = [status.read(folder_of(base, experiment, seed)) for seed in seeds]
+        runs = [run for run in runs if run.get("state") == "done"]
+        machines |= {_machine(run) for run in runs}
+        cells = list(_cells(experiment, runs))
+        reached = reached and all("**no**" not in cell for cell in cells)
+        command = shlex.join(["gantool", "train", *experiment.settings(0)])
+        time = f"{statistics.mean(run['seconds'] for run in runs):.0f} s" if runs else ""
+        rows.append(f"| `{command}` | {'<br>'.join(cells)} | {time} |")
+    lines = ["| command | reached (stated) | training |", "|---|---|---|", *rows, "", *sorted(machines), ""]
+    return "\n".join(lines), reached
+
+
+def _cells(experiment: Experiment, runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for figure in experiment.figures:
+        stated = f"{figure.column} {figure.sign} {figure.bound:g}"
+        values = [run["last"].get(figure.column) for run in runs]
+        if not runs:
+            yield f"not run here ({stated})"
+        elif all(figure.holds(value) for value in values):
+            yield f"{_spread(values)} ({stated})"
+        else:
+            yield f"{_spread(values)}, **no** ({stated})"
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "none"
+    spread = f" ± {statistics.stdev(known):.2g}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.4g}{spread}"
+
+
+def _machine(run: dict[str, Any]) -> str:
+    versions = run.get("versions") or {}
+    kind = cpu_model() if str(run.get("device")).startswith("cpu") else run.get("device")
+    return f"{kind}, {run.get('precision')}, torch {versions.get('torch')}, gantool {versions.get('gantool')}."
+
+
+def _names(experiments: Sequence[Experiment]) -> list[str]:
+    return [experiment.name for experiment in experiments]

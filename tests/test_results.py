@@ -1,0 +1,84 @@
+"""`gantool results`: what experiments state, what runs reached, and the page that compares them."""
+
+import json
+from pathlib import Path
+
+from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.commands import results
+from gantool.commands.results import Experiment, Figure
+from gantool.config.reference import read_option
+from gantool.config.schema import conf_dir
+from gantool.runs.folder import RunFolder
+from toys import refusal
+
+
+def finished(base: Path, experiment: Experiment, seed: int, **last: float) -> None:
+    run = results.folder_of(base, experiment, seed)
+    run.root.mkdir(parents=True)
+    versions = {"torch": "2.x", "gantool": "0"}
+    told = {"state": "done", "seconds": 60.0 + seed, "last": last, "device": "cpu", "precision": "fp32"}
+    run.status.write_text(json.dumps(told | {"versions": versions}))
+
+
+def test_figures_hold_or_not():
+    assert Figure("modes", ">=", 8).holds(8.0) and not Figure("modes", ">=", 8).holds(7.9)
+    assert Figure("error", "<=", 0.05).holds(0.05) and not Figure("error", "<=", 0.05).holds(0.06)
+    assert not Figure("error", "<=", 0.05).holds(None)
+
+
+def test_every_experiment_states_its_figures_in_the_form_that_is_read():
+    """A line that says "Reaches" and is not understood would be a claim that nobody checks."""
+    understood = {experiment.name for experiment in results.stated()}
+    claimed = {path.stem for path in (conf_dir() / "experiment").glob("*.yaml") if "Reaches" in path.read_text()}
+    assert understood == claimed
+    assert all(read_option("experiment", conf_dir() / f"experiment/{name}.yaml").source for name in understood)
+
+
+def test_statement_is_read_from_the_yaml(tmp_path, monkeypatch):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "a.yaml").write_text("# A. Source: me.\n# Reaches: modes >= 8, kl <= 1e-2, x >= -0.5.\n")
+    (tmp_path / "experiment" / "b.yaml").write_text("# B. Source: me.\nsteps: 1\n")
+    monkeypatch.setattr(results, "conf_dir", lambda: tmp_path)
+    figures = (Figure("modes", ">=", 8.0), Figure("kl", "<=", 0.01), Figure("x", ">=", -0.5))
+    assert results.stated() == [Experiment("a", figures)]
+    (tmp_path / "experiment" / "b.yaml").write_text("# Reaches: about 8\n")
+    assert "column >= number" in refusal(results.stated)
+
+
+def test_page_compares_what_was_reached_with_what_is_stated(tmp_path):
+    good = Experiment("good", (Figure("modes", ">=", 8), Figure("kl", "<=", 0.5)))
+    bad, absent = Experiment("bad", (Figure("modes", ">=", 8),)), Experiment("absent", (Figure("fid", "<=", 9),))
+    for seed, kl in enumerate((0.1, 0.3)):
+        finished(tmp_path, good, seed, modes=8, kl=kl)
+        finished(tmp_path, bad, seed, modes=8 - seed)
+    lines, reached = results.table([good, bad, absent], range(2), tmp_path)
+    assert "| `gantool train experiment=good` | 8 ± 0 (modes >= 8)<br>0.2 ± 0.14 (kl <= 0.5) | 60 s |" in lines
+    assert "| `gantool train experiment=bad` | 7.5 ± 0.71, **no** (modes >= 8) | 60 s |" in lines
+    assert "| `gantool train experiment=absent` | not run here (fid <= 9) |  |" in lines
+    assert "torch 2.x" in lines and not reached
+    assert results.table([good, absent], range(2), tmp_path)[1]
+
+
+def test_command_trains_what_is_missing_once_and_anew_when_it_changed(gantool: Gantool, tmp_path, monkeypatch):
+    conf, name = conf_dir() / "experiment", "ring_gradient_penalty"
+    assert (conf / f"{name}.yaml").is_file()
+    tiny = Experiment(name, (Figure("modes_covered", ">=", 0),))
+    monkeypatch.setattr(results, "stated", lambda: [tiny])
+    settings = ["steps=2", "metric.modes.samples=9", "logger=[]", "sample_every=2"]
+    monkeypatch.setattr(Experiment, "settings", lambda self, seed: [f"experiment={self.name}", *settings])
+    assert gantool("results", "--page", "page.md", "--folder", "runs").code == 0
+    assert "(modes_covered >= 0)" in Path("page.md").read_text()
+    status = RunFolder(Path("runs") / f"{name}_seed_0").status
+    first = json.loads(status.read_text())
+    assert first["step"] == 2
+    assert gantool("results", "--page", "page.md", "--folder", "runs").code == 0
+    assert json.loads(status.read_text())["started"] == first["started"]
+    settings[0] = "steps=3"
+    assert gantool("results", name, "--page", "page.md", "--folder", "runs").code == 0
+    assert json.loads(status.read_text())["started"] != first["started"]
+    assert json.loads(status.read_text())["step"] == 3
+
+
+def test_unknown_experiment_is_named(gantool: Gantool):
+    result = gantool("results", "rong", "--no-training")
+    assert result.code == 2 and "no experiment 'rong' states a figure" in result.err
