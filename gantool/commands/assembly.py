@@ -40,8 +40,10 @@ class Assembly:
         precision.set_deterministic(config["deterministic"])
         torch.set_flush_denormal(True)
         torch.manual_seed(config["seed"])
+        facts = {"conditional": config["architecture"]["class_conditional"]}
         self.metrics: dict[str, Metric] = {
-            name: self.builder.make(f"metric.{name}", node) for name, node in (config.get("metric") or {}).items()
+            name: self.builder.make(f"metric.{name}", node, None, facts)
+            for name, node in (config.get("metric") or {}).items()
         }
         self._build(hide_labels(self.dataset.load("train"), config["labels"], config["seed"]))
         for metric in self.metrics.values():

@@ -1,4 +1,4 @@
-"""Do objective, tricks, networks and data fit each other? What does not is refused by name, before any training."""
+"""Do objective, tricks, networks and data fit? What does not is refused by name, before anything is trained."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -54,9 +54,10 @@ class Deployed:
                 images = self.generator(z.to(self.device), c.to(self.device)).float().cpu()
             yield images
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """n fair samples."""
-        return self.images(self.latents(n, generator), self.labels(n, generator))
+    def draw(self, n: int, generator: torch.Generator, label: int | None = None) -> Tensor:
+        """n fair samples; with a label, all of that class."""
+        latent = self.latents(n, generator)
+        return self.images(latent, self.labels(n, generator) if label is None else torch.full((n,), label))
 
     def seeded(self, seed: int) -> "Seeded":
         """What a metric may ask; every draw of it follows from the seed."""
@@ -88,8 +89,8 @@ class Seeded:
     def __init__(self, deployed: Deployed, generator: torch.Generator):
         self.deployed, self.generator = deployed, generator
 
-    def fakes(self, n: int) -> Tensor:
-        return self.deployed.draw(n, self.generator)
+    def fakes(self, n: int, label: int | None = None) -> Tensor:
+        return self.deployed.draw(n, self.generator, label)
 
     def class_logits(self, images: Tensor) -> Tensor | None:
         return self.deployed.class_logits(images)

@@ -108,8 +108,8 @@ class Source(Protocol):
 class Trained(Protocol):
     """What a metric may ask of a game. All on the CPU, in eval mode, and without a trace in the training state."""
 
-    def fakes(self, n: int) -> Tensor:
-        """n fair samples (n, *data shape) of the deployed generator."""
+    def fakes(self, n: int, label: int | None = None) -> Tensor:
+        """n fair samples (n, *data shape) of the deployed generator; with a label, all of that class."""
         ...
 
     def class_logits(self, images: Tensor) -> Tensor | None:

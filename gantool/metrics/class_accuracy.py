@@ -1,0 +1,107 @@
+"""Which classes a generator draws, as a judge reads them that was trained on the data."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantool.errors import UsageError
+from gantool.game.images import to_float
+from gantool.game.ranges import Count, Share
+from gantool.game.types import Dataset, Images, Trained
+
+TRAINED, TESTED = 5000, 2000  # examples that a judge is trained and tested on, at most: seconds on MNIST
+
+
+class Judge:
+    """A support vector machine that names the class of an example: the kernel is Gaussian, of the width "scale"."""
+
+    def __init__(self, dataset: Dataset):
+        from sklearn.svm import SVC
+
+        self.svc = SVC(kernel="rbf", gamma="scale").fit(*_some(dataset.load("train"), TRAINED))
+        self.accuracy = float(self.svc.score(*_some(dataset.load("test"), TESTED)))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N, *data shape) -> (N,) classes."""
+        return torch.from_numpy(self.svc.predict(images.flatten(1).numpy()))
+
+
+class Judged:
+    """A metric that needs a judge, whose accuracy on the test split, `judge_accuracy`, is to be `floor` or more."""
+
+    def __init__(self, name: str, samples: Count, floor: Share):
+        self.name, self.samples, self.floor = name, samples, floor
+        self.judge: Judge | None = None
+
+    def check(self, dataset: Dataset, objective: Any) -> None:
+        if len(dataset.names) < 2:
+            raise UsageError(f"metric=[{self.name}] needs a dataset with classes; drop it for this one")
+        self.judge = Judge(dataset)
+        if self.judge.accuracy < self.floor:
+            raise UsageError(
+                f"metric=[{self.name}]: the judge names the class of a share of {self.judge.accuracy:.3f} of the test "
+                f"examples, and metric.{self.name}.floor={self.floor} asks for more: lower it, or drop the metric"
+            )
+
+    def read(self, images: Tensor) -> Tensor:
+        """(N, *data shape) -> (N,) classes."""
+        assert self.judge is not None, "check() comes first"
+        return self.judge(images)
+
+    def trust(self) -> dict[str, float]:
+        assert self.judge is not None, "check() comes first"
+        return {"judge_accuracy": self.judge.accuracy}
+
+
+class ClassAccuracy(Judged):
+    """`class_accuracy`: the share of samples that the judge reads as the class that was asked for, each class as often.
+
+    `class_accuracy_worst`: of the class where it is least.
+    """
+
+    def __init__(self, conditional: bool, samples: Count = 200, floor: Share = 0.9):
+        super().__init__("class_accuracy", samples, floor)
+        self.conditional = conditional
+
+    def check(self, dataset: Dataset, objective: Any) -> None:
+        if not self.conditional:
+            raise UsageError(
+                "metric=[class_accuracy] needs a generator that is told the class: set "
+                "architecture.class_conditional=true, or take metric=[classes_drawn]"
+            )
+        super().check(dataset, objective)
+
+    def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
+        classes = range(len(dataset.names))
+        right = [float((self.read(trained.fakes(self.samples, c)) == c).double().mean()) for c in classes]
+        return {"class_accuracy": sum(right) / len(right), "class_accuracy_worst": min(right), **self.trust()}
+
+
+class ClassesDrawn(Judged):
+    """`class_kl`: KL(classes of the samples as the judge reads them || classes of the data) in nats.
+
+    The "reverse KL" of Metz et al. 2017, table 1. n fair samples of K classes have (K - 1) / 2n on average.
+    """
+
+    def __init__(self, samples: Count = 2000, floor: Share = 0.9):
+        super().__init__("classes_drawn", samples, floor)
+
+    def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
+        classes = len(dataset.names)
+        labels = dataset.load("train").labels
+        drawn = _shares(self.read(trained.fakes(self.samples)), classes)
+        data = _shares(labels[labels >= 0], classes)
+        kl = torch.special.xlogy(drawn, drawn) - torch.special.xlogy(drawn, data)
+        return {"class_kl": float(kl.sum()), **self.trust()}
+
+
+def _shares(labels: Tensor, classes: int) -> Tensor:
+    return torch.bincount(labels, minlength=classes).double() / len(labels)
+
+
+def _some(images: Images, most: int) -> tuple[Any, Any]:
+    """At most so many labelled examples, the same each time: (M, numbers) and (M,) arrays."""
+    known = (images.labels >= 0).nonzero().squeeze(1)
+    pick = known[torch.randperm(len(known), generator=torch.Generator().manual_seed(0))[:most]]
+    return to_float(images.pixels[pick]).flatten(1).numpy(), images.labels[pick].numpy()
