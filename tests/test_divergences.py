@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gantool.game.game import Game
 from gantool.game.hooks import Objective
-from gantool.game.updates import Player
+from gantool.game.player import Player
 from gantool.objectives.f_gan import FGAN
 from gantool.objectives.hinge import Hinge
 from gantool.objectives.least_squares import LeastSquares

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from gantool.commands.assembly import Assembly
 from gantool.errors import UsageError
+from gantool.game.player import Player
 from gantool.game.schedules import Schedule
-from gantool.game.updates import Player
 from toys import plain, weights
 
 FORMULAS = {

@@ -13,8 +13,8 @@ from gantool.config.build import Builder
 from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.hooks import Objective
+from gantool.game.player import Player
 from gantool.game.types import Images, Turn, Verdict
-from gantool.game.updates import Player
 
 F_DIVERGENCES: dict[str, Callable[[Tensor], Tensor]] = {  # f(u), u = p/q: Nowozin, Cseke and Tomioka 2016, table 5
     "kl": lambda u: u * u.log(),

@@ -78,6 +78,7 @@ class Assembly:
         self.grid_labels = torch.arange(n) % classes if classes else self.deployed.labels(n, generator)
 
     def step(self) -> None:
+        self.game.begin(self.clock.step)
         self.meters.add(self.update(self.game, self.d, self.g))
 
     def train(self, observer: loop.Observer, stop: Callable[[], bool]) -> bool:

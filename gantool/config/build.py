@@ -18,8 +18,8 @@ from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import Discriminator, Generator, Identity
+from gantool.game.player import Player
 from gantool.game.types import Images, Shape
-from gantool.game.updates import Player
 
 SHELVES = {  # where the classes of each group live; a run folder could otherwise name any class of gantool
     "dataset": "gantool.datasets",
@@ -122,7 +122,7 @@ class Builder:
         """Networks, objective and tricks around a source; checks that they fit each other."""
         architecture = cfg["architecture"]
         conditional, projection = architecture["class_conditional"], architecture["projection"]
-        choice = self.choice(cfg, num_classes)
+        choice = self.choice(cfg, shape, num_classes)
         for sentence in misfits(choice):
             raise UsageError(sentence)
         objective = choice.objective
@@ -142,7 +142,7 @@ class Builder:
             discriminator.project(told)
         return Game(generator, discriminator, objective, choice.tricks, source)
 
-    def choice(self, cfg: Mapping[str, Any], num_classes: int) -> Choice:
+    def choice(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int) -> Choice:
         """Objective and tricks, and what they must fit."""
         architecture, node = cfg["architecture"], cfg["objective"]
         objective = self.make("objective", node, Objective, {"num_classes": num_classes})
@@ -155,6 +155,7 @@ class Builder:
                 "architecture.discriminator", architecture["discriminator"].get("_target_", ""), Discriminator
             ),
             latent_dim=architecture["latent_dim"],
+            shape=shape,
             num_classes=num_classes,
             class_conditional=architecture["class_conditional"],
             projection=architecture["projection"],

@@ -7,6 +7,7 @@ import torch
 
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import Discriminator
+from gantool.game.types import Shape
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Choice:
     tricks: Mapping[str, Trick]
     discriminator: type  # its class
     latent_dim: int
+    shape: Shape  # of an example
     num_classes: int  # of the data; 0 = none
     class_conditional: bool
     projection: bool
@@ -86,3 +88,9 @@ def _tricks(choice: Choice) -> Iterator[str]:
             yield f"trick.{key} changes D's target labels, and objective {name} has none: drop it from trick=[...]"
         if trick.needs_critic and not objective.critic:
             yield f"trick.{key} acts on a discriminator that learns, and objective {name} has none: drop it"
+        elif trick.needs_realness and objective.realness(torch.zeros(1, objective.logits)) is None:
+            yield f"trick.{key} asks how real D takes an example for, and D of objective {name} does not say: drop it"
+        if trick.needs_images and len(choice.shape) != 3:
+            yield f"trick.{key} is for images, and this dataset holds points: drop it"
+        if trick.replays and objective.codes:
+            yield f"trick.{key} shows D fakes of other codes than objective {name} asks D for: drop it"

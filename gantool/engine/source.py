@@ -77,6 +77,10 @@ class DeviceSource(nn.Module):
         """The same, drawn with replacement from the examples whose label is known."""
         return self._shown(self._pick())
 
+    def reference(self) -> tuple[Tensor, Tensor]:
+        """N evenly spaced examples of the set."""
+        return self._shown(self.offsets * (len(self.pixels) // self.batch_size))
+
     def _shown(self, index: Tensor) -> tuple[Tensor, Tensor]:
         image = to_float(self.pixels.index_select(0, index))
         if self.flip:

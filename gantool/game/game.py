@@ -1,6 +1,6 @@
 """A GAN: two networks, one objective and any tricks, folded into a loss for each player. No optimiser, no I/O."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -34,8 +34,9 @@ class Game(nn.Module):
         self.autocast: Callable[[], AbstractContextManager] = nullcontext
         self.hooks: dict[str, Trick] = {**_objectives(objective), **tricks}
         self.needs_real = any(hook.needs_real for hook in self.hooks.values())
-        for hook in self.hooks.values():  # all surgery first: a copy made too early would miss some of it
-            hook.rewrite(self.nets, self.source)
+        seen = _Seen(self.source, objective)  # all surgery first: a copy made too early would miss some of it
+        for hook in sorted(self.hooks.values(), key=lambda hook: hook.rewrites_last):
+            hook.rewrite(self.nets, seen)
         for hook in self.hooks.values():
             hook.ready(self.nets)
 
@@ -78,12 +79,13 @@ class Game(nn.Module):
         with torch.set_grad_enabled(through_g):
             latent, fake, fake_label = self._fakes()
         for hook in self.hooks.values():
-            fake = hook.replay(fake)
+            fake, fake_label = hook.replay(fake, fake_label)
         turn = self._turn(self._view(real), label, self._view(fake), fake_label, latent, critic)
         if self.objective.needs_labelled:
             image, known = self.source.labelled()
             turn = replace(turn, labelled=self._view(image), labelled_class=known)
         on_real, on_fake = turn.judge(turn.real, label), turn.judge(turn.fake, fake_label)
+        self._watch(on_real)
         loss = self.objective.d_loss(turn, on_real, on_fake)
         penalties = ((name, hook.d_penalty(turn, on_real, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("d", loss, penalties)
@@ -97,13 +99,31 @@ class Game(nn.Module):
             real, label = self.source.reals()
             real = self._view(real)
         turn = self._turn(real, label, self._view(fake), fake_label, latent, critic)
-        on_fake = turn.judge(turn.fake, fake_label)
+        on_fake = self._heeded(turn.judge(turn.fake, fake_label))
         loss = self.objective.g_loss(turn, on_fake)
         penalties = ((name, hook.g_penalty(turn, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("g", loss, penalties)
         if not self.objective.critic:  # no turn of D has told how far apart data and fakes are
             stats |= self._verdicts(turn, turn.judge(turn.real, label), on_fake)
         return total, stats
+
+    def begin(self, step: int) -> Hashable:
+        """On the host, before each round: which kind of round it is. Rounds of one kind do the same work."""
+        return tuple(hook.begin(step) for hook in self.hooks.values())
+
+    @torch.no_grad()
+    def _watch(self, on_real: Verdict) -> None:
+        realness = self.objective.realness(on_real.logits)
+        if realness is not None:
+            for hook in self.hooks.values():
+                hook.watch(realness)
+
+    def _heeded(self, on_fake: Verdict) -> Verdict:
+        realness = self.objective.realness(on_fake.logits)
+        if realness is not None:
+            for hook in self.hooks.values():
+                on_fake = hook.heed(on_fake, realness.detach())
+        return on_fake
 
     def _fakes(self) -> tuple[Tensor, Tensor, Tensor]:
         latent, label = self.source.latents()
@@ -112,9 +132,9 @@ class Game(nn.Module):
             fake = self.nets["generator"](latent, label)
         return latent, fake.float(), label
 
-    def _judge(self, image: Tensor, label: Tensor) -> Verdict:
+    def _judge(self, critic: Critic, image: Tensor, label: Tensor) -> Verdict:
         with self.autocast():
-            verdict = self.nets["discriminator"](image, label)
+            verdict = critic(image, label)
         return Verdict(verdict.logits.float(), verdict.features.float())
 
     def _view(self, image: Tensor) -> Tensor:
@@ -130,7 +150,8 @@ class Game(nn.Module):
         for hook in self.hooks.values():
             real_target, fake_target = hook.targets(real_target, fake_target)
         none, nobody = fake.new_empty(0), fake_label[:0]
-        judge, critic = critic or self._judge, critic or self.nets["discriminator"]
+        critic = critic or self.nets["discriminator"]
+        judge = partial(self._judge, critic)
         turn = Turn(
             real, fake, latent, label, fake_label, real_target, fake_target, none, nobody, judge, critic, _unscored
         )
@@ -150,6 +171,19 @@ class Game(nn.Module):
         if divergence is not None:
             stats["divergence"] = divergence
         return stats | self.objective.report(turn, on_real, on_fake)
+
+
+class _Seen:
+    """The source as the players see it: with the objective's codes in the latents."""
+
+    def __init__(self, source: Source, objective: Objective):
+        self.source, self.objective = source, objective
+        self.batch_size, self.num_classes = source.batch_size, source.num_classes
+        self.reals, self.labelled, self.reference = source.reals, source.labelled, source.reference
+
+    def latents(self) -> tuple[Tensor, Tensor]:
+        latent, label = self.source.latents()
+        return self.objective.latent(latent), label
 
 
 def _objectives(objective: Objective) -> dict[str, Trick]:

@@ -4,7 +4,7 @@ Both are modules: whatever they must remember (EMA weights, clocks, old images) 
 is saved and is restored with no further code. A hyperparameter must not be called like a hook (a test forbids it).
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,10 @@ class Trick(nn.Module):
     needs_targets: bool = False  # is it without effect unless the objective uses target labels?
     needs_critic: bool = False  # is it without effect unless there is a D that learns?
     needs_real: bool = False  # does it look at `turn.real` in G's turn?
+    needs_realness: bool = False  # does it look at D's one number for an example?
+    needs_images: bool = False  # is it for images only, not for points?
+    replays: bool = False  # does it show D fakes that are not those of the turn's latents?
+    rewrites_last: bool = False  # does it change whatever layers there are in the end?
 
     def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
         """Build time, before anybody copies: surgery on nets["generator"] and nets["discriminator"]."""
@@ -26,9 +30,13 @@ class Trick(nn.Module):
     def ready(self, nets: nn.ModuleDict) -> None:
         """Build time, nets are final: copy them, observe them."""
 
-    def replay(self, fake: Tensor) -> Tensor:
-        """D's turn only: other fakes to show (old ones, say)."""
-        return fake
+    def begin(self, step: int) -> Hashable:
+        """On the host, before each round: which kind of round it is, for what is not done in all of them."""
+        return None
+
+    def replay(self, fake: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """D's turn only: other fakes to show (old ones, say), and their labels (N,)."""
+        return fake, label
 
     def view(self, image: Tensor) -> Tensor:
         """Both turns, real and fake, differentiable: how D sees an image."""
@@ -37,6 +45,13 @@ class Trick(nn.Module):
     def targets(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's turn: target labels (N,) of reals and fakes."""
         return real, fake
+
+    def heed(self, on_fake: Verdict, realness: Tensor) -> Verdict:
+        """G's turn: how G takes D's verdict; `realness` (N,) is D's one number for each."""
+        return on_fake
+
+    def watch(self, realness: Tensor) -> None:
+        """D's turn, without gradients: D's one number for each real (N,)."""
 
     def d_penalty(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor | None:
         """Scalar added to D's loss."""
@@ -68,7 +83,7 @@ class Objective(Trick):
     """Exactly one is played: tensors in, scalar out. Its own parameters, if any, learn with G."""
 
     logits: int = 1  # width K of D's verdict
-    codes: int = 0  # the first numbers of each latent, which `latent` draws anew
+    codes: int = 0  # the first numbers of each latent, which `latent` draws anew, and D's turn looks at
     critic: bool = True  # is there a D that learns? If not, D's verdict is the data itself, and only G moves
     energy: bool = False  # is D's verdict the error of an autoencoder?
     has_targets: bool = False  # are real_target and fake_target used?

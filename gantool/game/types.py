@@ -104,6 +104,10 @@ class Source(Protocol):
         """Latents (N, Z) and labels (N,) to ask of G."""
         ...
 
+    def reference(self) -> tuple[Tensor, Tensor]:
+        """Like reals(), but always the same examples, and none of the epoch's is used up."""
+        ...
+
 
 class Trained(Protocol):
     """What a metric may ask of a game. All on the CPU, in eval mode, and without a trace in the training state."""

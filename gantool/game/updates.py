@@ -1,83 +1,16 @@
 """Who moves, when, through which weights. An update is one step: a pure function of what is on the device."""
 
-import inspect
-import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.func import functional_call
 
 from gantool.game.game import Game
-from gantool.game.hooks import Clock
-from gantool.game.ranges import Count
-from gantool.game.schedules import Schedule
-from gantool.game.types import Stats
-
-log = logging.getLogger(__name__)
-
-
-class Player:
-    """Parameters and the optimiser that moves them."""
-
-    def __init__(
-        self,
-        parameters: Iterable[nn.Parameter],
-        optimizer: Callable[..., torch.optim.Optimizer],  # parameters -> optimiser
-        schedule: Schedule | None = None,  # of the learning rate; None = constant
-    ):
-        self.parameters: list[Tensor] = list(parameters)
-        # a player that has nothing to move gets one number that never changes, since torch's optimisers want some
-        mine = self.parameters or [torch.zeros((), requires_grad=True)]
-        self.optimizer = optimizer(mine, **_fast_options(optimizer, mine))
-        self.schedule = schedule if schedule is not None and schedule.kind != "constant" else None
-        self.clock = Clock().to(mine[0].device)
-
-    def grads(self, loss: Tensor) -> Sequence[Tensor]:
-        """Gradients for this player's parameters alone: nothing is computed for the other's."""
-        return torch.autograd.grad(loss, self.parameters, materialize_grads=True) if self.parameters else ()
-
-    def apply(self, grads: Sequence[Tensor]) -> None:
-        """One step of the optimiser. A schedule scales its displacement: torch's optimisers are linear in lr."""
-        if not self.parameters:
-            return
-        for parameter, grad in zip(self.parameters, grads, strict=True):
-            parameter.grad = grad
-        if self.schedule is None:
-            self.optimizer.step()
-        else:
-            with torch.no_grad():
-                before = [parameter.clone() for parameter in self.parameters]
-                self.optimizer.step()
-                moved = torch._foreach_sub(self.parameters, before)
-                torch._foreach_mul_(moved, self.schedule(self.clock.now))
-                torch._foreach_copy_(self.parameters, torch._foreach_add(before, moved))
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    def state_dict(self) -> dict[str, Any]:
-        kind = type(self.optimizer).__name__
-        return {"kind": kind, "moments": self.optimizer.state_dict()["state"], "steps": self.clock.now}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Moments and clock. The hyperparameters are this configuration's; another optimiser starts afresh."""
-        self.clock.now.copy_(state["steps"])
-        if state["kind"] == type(self.optimizer).__name__:
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
-        else:
-            log.warning(
-                "%s has no use for the state of %s and starts afresh", type(self.optimizer).__name__, state["kind"]
-            )
-
-
-def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> dict[str, bool]:
-    """fused where there is such a kernel; capturable on CUDA, so that a CUDA graph may hold the step."""
-    known = inspect.signature(getattr(optimizer, "func", optimizer)).parameters
-    given = getattr(optimizer, "keywords", {})
-    device = parameters[0].device.type
-    options = {"fused": device in ("cpu", "cuda"), "capturable": device == "cuda"}
-    return {name: True for name, wanted in options.items() if wanted and name in known and name not in given}
+from gantool.game.player import Ahead, Player
+from gantool.game.ranges import Count, Natural, NonNegative
+from gantool.game.types import Critic, Stats, Verdict
 
 
 class Update(Protocol):
@@ -123,23 +56,119 @@ class Simultaneous:
         return 1 + game.needs_real
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
+        stats, *grads = self.field(game, d, g)
+        self.step(game, (d, g), grads)
+        after_d(game)
+        after_g(game)
+        end_round(game, d, g)
+        return stats
+
+    def field(self, game: Game, d: Player, g: Player) -> tuple[Stats, Sequence[Tensor], Sequence[Tensor]]:
+        """Columns, and each player's gradients, at the present weights."""
         d_loss, d_stats = game.d_loss()
         d_grads = d.grads(d_loss)
         g_loss, g_stats = game.g_loss()
-        g_grads = g.grads(g_loss)
-        move(game, d, d_grads)
-        move(game, g, g_grads)
+        return d_stats | g_stats, d_grads, g.grads(g_loss)
+
+    def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> None:
+        for player, mine in zip(players, grads, strict=True):
+            move(game, player, mine)
+
+
+class Optimistic(Simultaneous):
+    """Each player steps twice as far and takes back its step before (Daskalakis et al. 2018, algorithm 1).
+
+    With plain gradients, w - 2 lr g_t + lr g_(t-1); with Adam, the same of Adam's steps.
+    """
+
+    def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> None:
+        for player, mine in zip(players, grads, strict=True):
+            move(game, player, mine, optimistic=True)
+
+
+class ExtraGradient(Simultaneous):
+    """Both players step to a point ahead, and then from where they were by the gradients there (Gidel et al. 2019).
+
+    Algorithm 2; with Adam it is algorithm 4, whose moments see both gradients.
+    """
+
+    def real_batches(self, game: Game) -> int:
+        return 2 * super().real_batches(game)
+
+    def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> None:
+        here = [player.weights() for player in players]
+        super().step(game, players, grads)
+        _, *ahead = self.field(game, *players)
+        for player, weights in zip(players, here, strict=True):
+            player.put_back(weights)
+        super().step(game, players, ahead)
+
+
+class Consensus(Simultaneous):
+    """Both players also lower gamma / 2 * |v|^2, v the gradients of both (Mescheder et al. 2017, algorithm 2)."""
+
+    def __init__(self, gamma: NonNegative = 10.0):
+        self.gamma = gamma
+
+    def field(self, game: Game, d: Player, g: Player) -> tuple[Stats, Sequence[Tensor], Sequence[Tensor]]:
+        d_loss, d_stats = game.d_loss(through_g=True)
+        g_loss, g_stats = game.g_loss()
+        grads = [*d.grads(d_loss, create_graph=True), *g.grads(g_loss, create_graph=True)]
+        squares = torch.stack([grad.square().sum() for grad in grads]).sum() / 2
+        bends = torch.autograd.grad(squares, [*d.parameters, *g.parameters], materialize_grads=True)
+        total = torch._foreach_add([grad.detach() for grad in grads], list(bends), alpha=self.gamma)
+        split = len(d.parameters)
+        return d_stats | g_stats | {"consensus": squares.detach()}, total[:split], total[split:]
+
+
+class Unrolled:
+    """G's loss is taken under the D of `unrolled_steps` steps later, and its gradient passes through those steps.
+
+    (Metz et al. 2017, equations 6 to 8.) D itself takes one step, as in Alternating, which 0 steps are. The steps ahead
+    are those of D's own optimiser where that is Adam, from its present moments, else of plain gradient descent with
+    its learning rate; each has batches of its own.
+    """
+
+    discriminator_steps = 1
+
+    def __init__(self, unrolled_steps: Natural = 5):
+        self.unrolled_steps = unrolled_steps
+
+    def real_batches(self, game: Game) -> int:
+        return 1 + self.unrolled_steps + game.needs_real
+
+    def __call__(self, game: Game, d: Player, g: Player) -> Stats:
+        d_loss, d_stats = game.d_loss()
+        move(game, d, d.grads(d_loss))
         after_d(game)
+        g_loss, g_stats = game.g_loss(self._later(game, d))
+        move(game, g, g.grads(g_loss))
         after_g(game)
         end_round(game, d, g)
         return d_stats | g_stats
 
+    def _later(self, game: Game, d: Player) -> Critic | None:
+        """D as it will be, as a function of G's weights."""
+        if not self.unrolled_steps or not d.parameters:
+            return None
+        net = game.nets["discriminator"]
+        names, weights = [name for name, _ in net.named_parameters()], list(d.parameters)
+        rule = Ahead(d)
 
-def move(game: Game, player: Player, grads: Sequence[Tensor]) -> None:
+        def critic(image: Tensor, label: Tensor) -> Verdict:
+            return functional_call(net, dict(zip(names, weights, strict=True)), (image, label))
+
+        for _ in range(self.unrolled_steps):
+            loss, _ = game.d_loss(critic, through_g=True)
+            weights = rule.step(weights, torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True))
+        return critic
+
+
+def move(game: Game, player: Player, grads: Sequence[Tensor], optimistic: bool = False) -> None:
     """Let the hooks see the gradients, then step."""
     for hook in game.hooks.values():
         grads = hook.gradients(grads)
-    player.apply(grads)
+    player.apply(grads, optimistic)
 
 
 @torch.no_grad()

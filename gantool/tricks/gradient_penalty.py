@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.game.hooks import Trick
-from gantool.game.ranges import NonNegative
+from gantool.game.ranges import Count, NonNegative
 from gantool.game.types import Source, Turn, Verdict
 
 log = logging.getLogger(__name__)
@@ -19,13 +19,20 @@ class GradientPenalty(Trick):
     wgan_gp: weight   * E (s - 1)^2  at uniform interpolates of a real and a fake (Gulrajani et al. 2017, equation 3)
     dragan:  weight   * E (s - 1)^2  at reals plus noise of half the batch's standard deviation (Kodali et al. 2017)
     r1, r2:  weight/2 * E s^2        at reals, at fakes (Mescheder et al. 2018, equation 9)
+
+    in each round, or `every` so many rounds and so many times as much (lazy: Karras et al. 2020a, appendix B).
     """
 
     needs_critic = True
 
-    def __init__(self, kind: Literal["wgan_gp", "dragan", "r1", "r2"] = "wgan_gp", weight: NonNegative = 10.0):
+    def __init__(
+        self,
+        kind: Literal["wgan_gp", "dragan", "r1", "r2"] = "wgan_gp",
+        weight: NonNegative = 10.0,
+        every: Count = 1,
+    ):
         super().__init__()
-        self.kind, self.weight = kind, weight
+        self.kind, self.weight, self.every, self.due = kind, weight, every, True
         self.lipschitz = weight > 0
 
     def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
@@ -36,7 +43,14 @@ class GradientPenalty(Trick):
                 "take architecture.discriminator.batch_norm=false"
             )
 
+    def begin(self, step: int) -> bool:
+        self.due = step % self.every == 0
+        return self.due
+
     def d_penalty(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
+        return self.every * self._penalty(turn) if self.due else turn.fake.new_zeros(())
+
+    def _penalty(self, turn: Turn) -> Tensor:
         point, label = self._points(turn)
         point = point.detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(turn.score(point, label).sum(), point, create_graph=True)

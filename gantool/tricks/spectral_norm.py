@@ -7,13 +7,14 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gantool.game.hooks import Trick
 from gantool.game.ranges import Count
+from gantool.game.surgery import LAYERS
 from gantool.game.types import Source
-
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class SpectralNorm(Trick):
     """Weights divided by their largest singular value, tracked by power iteration (Miyato et al. 2018, section 2.1)."""
+
+    rewrites_last = True
 
     def __init__(
         self,

@@ -1,0 +1,135 @@
+"""Parameters and what moves them."""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantool.game.hooks import Clock
+from gantool.game.schedules import Schedule
+
+log = logging.getLogger(__name__)
+
+
+class Player:
+    """Parameters and the optimiser that moves them."""
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        optimizer: Callable[..., torch.optim.Optimizer],  # parameters -> optimiser
+        schedule: Schedule | None = None,  # of the learning rate; None = constant
+    ):
+        self.parameters: list[Tensor] = list(parameters)
+        # a player that has nothing to move gets one number that never changes, since torch's optimisers want some
+        mine = self.parameters or [torch.zeros((), requires_grad=True)]
+        self.optimizer = optimizer(mine, **_fast_options(optimizer, mine))
+        self.schedule = schedule if schedule is not None and schedule.kind != "constant" else None
+        self.clock = Clock().to(mine[0].device)
+        self.previous: list[Tensor] = []  # displacements of the step before, where the update is optimistic
+
+    def grads(self, loss: Tensor, create_graph: bool = False) -> Sequence[Tensor]:
+        """Gradients for this player's parameters alone: nothing is computed for the other's."""
+        if not self.parameters:
+            return ()
+        return torch.autograd.grad(loss, self.parameters, create_graph=create_graph, materialize_grads=True)
+
+    def apply(self, grads: Sequence[Tensor], optimistic: bool = False) -> None:
+        """One step of the optimiser. A schedule scales its displacement: torch's optimisers are linear in lr.
+
+        Optimistic: twice the displacement less that of the step before (Daskalakis et al. 2018, algorithm 1).
+        """
+        if not self.parameters:
+            return
+        for parameter, grad in zip(self.parameters, grads, strict=True):
+            parameter.grad = grad
+        if self.schedule is None and not optimistic:
+            self.optimizer.step()
+        else:
+            self._displace(optimistic)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def _displace(self, optimistic: bool) -> None:
+        before = self.weights()
+        self.optimizer.step()
+        moved = torch._foreach_sub(self.parameters, before)
+        if self.schedule is not None:
+            torch._foreach_mul_(moved, self.factor())
+        if optimistic:
+            self.previous = self.previous or [torch.zeros_like(parameter) for parameter in self.parameters]
+            ahead = torch._foreach_sub(torch._foreach_mul(moved, 2.0), self.previous)
+            torch._foreach_copy_(self.previous, moved)
+            moved = ahead
+        torch._foreach_copy_(self.parameters, torch._foreach_add(before, moved))
+
+    def factor(self) -> Tensor | float:
+        """Of the learning rate, at present."""
+        return 1.0 if self.schedule is None else self.schedule(self.clock.now)
+
+    def weights(self) -> list[Tensor]:
+        """A copy of the parameters."""
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def put_back(self, weights: Sequence[Tensor]) -> None:
+        if self.parameters:
+            torch._foreach_copy_(self.parameters, list(weights))
+
+    def state_dict(self) -> dict[str, Any]:
+        kind = type(self.optimizer).__name__
+        moments = self.optimizer.state_dict()["state"]
+        return {"kind": kind, "moments": moments, "steps": self.clock.now, "previous": self.previous}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Moments and clock. The hyperparameters are this configuration's; another optimiser starts afresh."""
+        self.clock.now.copy_(state["steps"])
+        self.previous = [each.to(self.clock.now.device).clone() for each in state["previous"]]
+        if state["kind"] == type(self.optimizer).__name__:
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
+        else:
+            log.warning(
+                "%s has no use for the state of %s and starts afresh", type(self.optimizer).__name__, state["kind"]
+            )
+
+
+def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> dict[str, bool]:
+    """fused where there is such a kernel; capturable on CUDA, so that a CUDA graph may hold the step."""
+    known = inspect.signature(getattr(optimizer, "func", optimizer)).parameters
+    given = getattr(optimizer, "keywords", {})
+    device = parameters[0].device.type
+    options = {"fused": device in ("cpu", "cuda"), "capturable": device == "cuda"}
+    return {name: True for name, wanted in options.items() if wanted and name in known and name not in given}
+
+
+class Ahead:
+    """Steps of an optimiser as functions of the gradients, so that they can be differentiated."""
+
+    def __init__(self, player: Player):
+        optimizer, weights = player.optimizer, player.parameters
+        (group,) = optimizer.param_groups
+        self.lr, self.adam = group["lr"] * player.factor(), isinstance(optimizer, torch.optim.Adam)
+        if self.adam:
+            self.betas, self.eps = group["betas"], group["eps"]
+            states = [optimizer.state[weight] for weight in weights]
+            self.first = [state["exp_avg"].clone() for state in states]
+            self.second = [state["exp_avg_sq"].clone() for state in states]
+            self.count = states[0]["step"].clone()
+
+    def step(self, weights: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor]:
+        """Kingma and Ba 2014, algorithm 1."""
+        if not self.adam:
+            return [weight - self.lr * grad for weight, grad in zip(weights, grads, strict=True)]
+        (b1, b2), self.count = self.betas, self.count + 1
+        self.first = [b1 * mean + (1 - b1) * grad for mean, grad in zip(self.first, grads, strict=True)]
+        self.second = [b2 * mean + (1 - b2) * grad.square() for mean, grad in zip(self.second, grads, strict=True)]
+        rate, scale = self.lr / (1 - b1**self.count), 1 - b2**self.count
+        return [
+            weight - rate * first / ((second / scale + 1e-30).sqrt() + self.eps)
+            for weight, first, second in zip(weights, self.first, self.second, strict=True)
+        ]

@@ -1,0 +1,36 @@
+"""Noise within D."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantool.game.hooks import Trick
+from gantool.game.ranges import NonNegative
+from gantool.game.surgery import LAYERS
+from gantool.game.types import Source
+
+
+class DiscriminatorNoise(Trick):
+    """Gaussian noise on what enters each layer of D, while it trains (Salimans et al. 2016, section 5 and its code)."""
+
+    needs_critic = rewrites_last = True
+
+    def __init__(self, sigma_input: NonNegative = 0.3, sigma: NonNegative = 0.5):
+        super().__init__()
+        self.sigma_input, self.sigma = sigma_input, sigma
+
+    def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
+        layers = [layer for layer in nets["discriminator"].modules() if isinstance(layer, LAYERS)]
+        for index, layer in enumerate(layers):
+            layer.register_forward_pre_hook(Noise(self.sigma if index else self.sigma_input))
+
+
+class Noise:
+    """A forward pre-hook: input + sigma * normal, in training mode only."""
+
+    def __init__(self, sigma: float):
+        self.sigma = sigma
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+        return (inputs[0] + self.sigma * torch.randn_like(inputs[0]), *inputs[1:]) if layer.training else None
