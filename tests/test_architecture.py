@@ -144,7 +144,7 @@ def light() -> set[str]:
         for name in FILES
         if package(name) == "commands" and any(getattr(node, "name", "") == "run" for node in tree(name).body)
     }
-    config = {name for name in FILES if package(name) == "config"} - {"gantool.config.build"}
+    config = {name for name in FILES if package(name) == "config"} - {"gantool.config.build", "gantool.config.fit"}
     return commands | config | {name for name in FILES if package(name) in ("cli", "__main__")}
 
 

@@ -75,7 +75,7 @@ class Discriminator(nn.Module):
         """
         self.one_hot = OneHot(num_classes)
         self.projection = nn.Linear(num_classes, self.num_features, bias=False)
-        nn.init.normal_(self.projection.weight, 0.0, 0.02)
+        nn.init.xavier_uniform_(self.projection.weight)
 
     def labelled(self, image: Tensor, label: Tensor) -> Tensor:
         """(N, *shape), (N,) -> (N, *input_shape)."""
