@@ -63,8 +63,8 @@ def _classes(choice: Choice) -> Iterator[str]:
         )
     if choice.class_conditional and objective.tells_class and choice.num_classes and choice.unlabelled:
         yield (
-            f"{choice.unlabelled} examples have no class, and fakes all have one, by which a discriminator that is told "
-            "the class would know them: leave out labels=, or take objective=auxiliary_classifier"
+            f"{choice.unlabelled} examples have no class, and fakes all have one, by which a discriminator that is "
+            "told it would know them: leave out labels=, or take objective=auxiliary_classifier"
         )
     if choice.projection:
         yield from _projection(choice)
