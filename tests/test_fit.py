@@ -164,6 +164,15 @@ def test_no_projection_without_a_verdict(compose, objective):
     assert "no verdict that a projection could be added to" in said
 
 
+def test_no_projection_where_nothing_learns():
+    """Also for a user's own objective that leaves `realness` as it is."""
+    mine = type("Mine", (Objective,), {"critic": False})()
+    chosen = fit.Choice("objective mine", mine, {}, mlp.Discriminator, 4, 2, 0, class_conditional=True, projection=True)
+    assert [said.partition(":")[0] for said in fit.misfits(chosen)] == [
+        "objective mine has no verdict that a projection could be added to"
+    ]
+
+
 def test_what_a_base_needs_its_extension_needs(compose):
     """Info over wasserstein wants a bounded slope, over hinge it has no targets."""
     info = ["objective=info", "architecture.latent_dim=12"]

@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
         """Judge the class by <a learnt vector of the class, features>, added to the first logit, not as an input.
 
         f(x, y) = y^T V phi(x) + psi(phi(x)), with phi the trunk and psi the head; psi alone if the class is unknown
-        (Miyato and Koyama 2018, equation 5). V begins as in their released code. For a D that was built without classes.
+        (Miyato and Koyama 2018, equation 5). V begins as in their released code. D is to be built without classes.
         """
         self.one_hot = OneHot(num_classes)
         self.projection = nn.Linear(num_classes, self.num_features, bias=False)
