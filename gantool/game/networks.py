@@ -64,18 +64,19 @@ class Discriminator(nn.Module):
         features = self.trunk(self.labelled(image, label))
         logits = self.head(features)
         if self.projection is not None:
-            likeness = (self.projection(self.one_hot(label)) * features).sum(dim=1, keepdim=True)
+            likeness = (self.projection(self.one_hot(label)) * features).sum(dim=1, keepdim=True)  # (N, 1)
             logits = torch.cat([logits[:, :1] + likeness, logits[:, 1:]], dim=1)
         return Verdict(logits, features)
 
     def project(self, num_classes: int) -> None:
         """Judge the class by <a learnt vector of the class, features>, added to the first logit, not as an input.
 
-        (Miyato and Koyama 2018, equation 5.) For a D that was built without classes.
+        f(x, y) = y^T V phi(x) + psi(phi(x)), with phi the trunk and psi the head; psi alone if the class is unknown
+        (Miyato and Koyama 2018, equation 5). V begins as in their released code. D is to be built without classes.
         """
         self.one_hot = OneHot(num_classes)
         self.projection = nn.Linear(num_classes, self.num_features, bias=False)
-        nn.init.normal_(self.projection.weight, 0.0, 0.02)
+        nn.init.xavier_uniform_(self.projection.weight)
 
     def labelled(self, image: Tensor, label: Tensor) -> Tensor:
         """(N, *shape), (N,) -> (N, *input_shape)."""

@@ -19,6 +19,8 @@ class GradientPenalty(Trick):
     wgan_gp: weight   * E (s - 1)^2  at uniform interpolates of a real and a fake (Gulrajani et al. 2017, equation 3)
     dragan:  weight   * E (s - 1)^2  at reals plus noise of half the batch's standard deviation (Kodali et al. 2017)
     r1, r2:  weight/2 * E s^2        at reals, at fakes (Mescheder et al. 2018, equation 9)
+
+    A point goes with the label of its example, an interpolate with that of its real.
     """
 
     needs_critic = True
