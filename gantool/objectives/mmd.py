@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gantool.errors import UsageError
 from gantool.game.hooks import Objective
-from gantool.game.ranges import Count, Positive
+from gantool.game.ranges import Positive
 from gantool.game.types import Source, Turn, Verdict
 
 
@@ -50,19 +50,21 @@ class MomentMatching(Objective):
         self, real: Tensor, fake: Tensor, real_class: Tensor | None = None, fake_class: Tensor | None = None
     ) -> Tensor:
         """(N, K), (M, K), one-hot (N, C), (M, C) -> MMD^2, scalar (Gretton et al. 2012, equations 3 and 5)."""
-        squares = _pairs(_squared_distances, real, fake)
+        squares = pairs(squared_distances, real, fake)
         unit = self.unit(*squares)
         kernels = [self.kernel(square, unit) for square in squares]
         if real_class is not None and fake_class is not None:
-            same = _pairs(lambda x, y: x @ y.T, real_class, fake_class)
+            same = pairs(lambda x, y: x @ y.T, real_class, fake_class)
             kernels = [kernel * factor for kernel, factor in zip(kernels, same, strict=True)]
         among_real, among_fake, between = kernels
         return self._within(among_real) + self._within(among_fake) - 2 * between.mean()
 
     def kernel(self, squares: Tensor, unit: Tensor) -> Tensor:
         """Squared distances (N, M), and the squared unit of the bandwidths, () -> (N, M)."""
-        exponent = squares / (-2 * unit)
-        return torch.stack([torch.exp(exponent / s**2) for s in self.bandwidths]).sum(dim=0)
+        exponent, total = squares / (-2 * unit), torch.zeros_like(squares)
+        for s in self.bandwidths:
+            total = total + torch.exp(exponent / s**2)
+        return total
 
     @torch.no_grad()
     def unit(self, among_real: Tensor, among_fake: Tensor, between: Tensor) -> Tensor:
@@ -76,51 +78,12 @@ class MomentMatching(Objective):
         return (_off_diagonal(kernel) if self.unbiased else kernel).mean()
 
 
-class MMDGAN(MomentMatching):
-    """D learns the kernel: it raises the MMD^2 of its embeddings h(v), `dimensions` numbers, and G lowers it.
-
-    (Li et al. 2017, without their autoencoder; Binkowski et al. 2018.) A gradient penalty acts on the witness function
-    E k(h(v), h(x)) - E k(h(v), h(G(z))) (Binkowski et al. 2018, section 2).
-    """
-
-    critic = True
-    needs_lipschitz = True
-
-    def __init__(
-        self,
-        dimensions: Count = 16,
-        bandwidths: list[Positive] = [1.0, 2.0, 4.0, 8.0, 16.0],  # noqa: B006 (read only)
-        relative: bool = False,
-        unbiased: bool = True,
-    ):
-        super().__init__(bandwidths, relative, unbiased)
-        self.logits = dimensions
-
-    def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
-        return -self.distance(on_real.logits, on_fake.logits)
-
-    def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
-        return self.distance(turn.judge(turn.real, turn.label).logits, on_fake.logits)
-
-    def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
-        return self.distance(on_real.logits, on_fake.logits)
-
-    def score(self, turn: Turn, image: Tensor, label: Tensor) -> Tensor:
-        """The witness function, its expectations over this turn's batches."""
-        here = turn.critic(image, label).logits
-        real = turn.critic(turn.real, turn.label).logits
-        fake = turn.critic(turn.fake, turn.fake_label).logits
-        unit = self.unit(*_pairs(_squared_distances, real, fake))
-        to_real, to_fake = (self.kernel(_squared_distances(here, each), unit) for each in (real, fake))
-        return to_real.mean(dim=1) - to_fake.mean(dim=1)
-
-
-def _pairs(compare: Callable[[Tensor, Tensor], Tensor], real: Tensor, fake: Tensor) -> list[Tensor]:
+def pairs(compare: Callable[[Tensor, Tensor], Tensor], real: Tensor, fake: Tensor) -> list[Tensor]:
     """Among the reals (N, N), among the fakes (M, M), between them (N, M)."""
     return [compare(real, real), compare(fake, fake), compare(real, fake)]
 
 
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """(N, K), (M, K) -> (N, M), by one product of matrices; seen from the middle of y, where rounding is least."""
     middle = y.detach().mean(dim=0)
     x, y = x - middle, y - middle
