@@ -88,11 +88,14 @@ class Discriminator(nn.Module):
 
 
 class Identity(Discriminator):
-    """No discriminator: what is said of an example is the example itself, flattened, and its one-hot label."""
+    """No discriminator: it says of an example what it is, all its numbers and (as features) its class.
 
-    def __init__(self, shape: Shape, num_classes: int = 0, logits: int = 1):
-        super().__init__(shape, num_classes, logits)
-        self.trunk, self.head, self.num_features = nn.Flatten(), nn.Identity(), self.inputs
+    The class is one-hot, (N, classes); where there are none all are of one, (N, 1).
+    """
+
+    def forward(self, image: Tensor, label: Tensor) -> Verdict:
+        one_hot = self.one_hot(label) if self.num_classes else image.new_ones(len(image), 1)
+        return Verdict(image.flatten(1), one_hot)
 
 
 class ToImage(nn.Module):

@@ -26,21 +26,18 @@ class Player:
         optimizer: Callable[..., torch.optim.Optimizer],  # parameters -> optimiser
         schedule: Schedule | None = None,  # of the learning rate; None = constant
     ):
-        self.parameters: list[Tensor] = list(parameters)
-        # a player that has nothing to move gets one number that never changes, since torch's optimisers want some
-        mine = self.parameters or [torch.zeros((), requires_grad=True)]
-        self.optimizer = optimizer(mine, **_fast_options(optimizer, mine))
+        # torch's optimisers want something to move: a player without parameters has a number that no loss depends on
+        self.parameters: list[Tensor] = list(parameters) or [torch.zeros((), requires_grad=True)]
+        self.optimizer = optimizer(self.parameters, **_fast_options(optimizer, self.parameters))
         self.schedule = schedule if schedule is not None and schedule.kind != "constant" else None
-        self.clock = Clock().to(mine[0].device)
+        self.clock = Clock().to(self.parameters[0].device)
 
     def grads(self, loss: Tensor) -> Sequence[Tensor]:
         """Gradients for this player's parameters alone: nothing is computed for the other's."""
-        return torch.autograd.grad(loss, self.parameters, materialize_grads=True) if self.parameters else ()
+        return torch.autograd.grad(loss, self.parameters, materialize_grads=True)
 
     def apply(self, grads: Sequence[Tensor]) -> None:
         """One step of the optimiser. A schedule scales its displacement: torch's optimisers are linear in lr."""
-        if not self.parameters:
-            return
         for parameter, grad in zip(self.parameters, grads, strict=True):
             parameter.grad = grad
         if self.schedule is None:
@@ -99,7 +96,7 @@ class Alternating:
         self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
 
     def real_batches(self, game: Game) -> int:
-        return self.discriminator_steps + self.generator_steps * game.needs_real
+        return self.discriminator_steps * game.objective.critic + self.generator_steps * game.needs_real
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
         for _ in range(self.discriminator_steps):
@@ -120,7 +117,7 @@ class Simultaneous:
     discriminator_steps = 1
 
     def real_batches(self, game: Game) -> int:
-        return 1 + game.needs_real
+        return game.objective.critic + game.needs_real
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
         d_loss, d_stats = game.d_loss()
