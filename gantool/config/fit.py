@@ -21,6 +21,7 @@ class Choice:
     num_classes: int  # of the data; 0 = none
     class_conditional: bool
     projection: bool
+    classifies: bool = False  # is a further discriminator to tell data from samples, for a meta-algorithm?
 
 
 def misfits(choice: Choice) -> Iterator[str]:
@@ -39,6 +40,11 @@ def _networks(choice: Choice) -> Iterator[str]:
         yield (
             f"the discriminator of architecture=autoencoder says how badly it reconstructs, which objective {name} has "
             "no use for: take objective=began, or another architecture"
+        )
+    if energy and choice.classifies:
+        yield (
+            "meta=... weighs the examples by a discriminator of the run's architecture, and that of "
+            "architecture=autoencoder does not tell real from fake: leave out meta, or take another architecture"
         )
     if objective.codes > choice.latent_dim:
         yield (
