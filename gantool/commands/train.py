@@ -189,7 +189,8 @@ class Training:
 
         images = self.clock.step * self.parts.images_per_step
         now = {"step": self.clock.step, "images": images, "seconds": self.clock.seconds, "best": self.best}
-        now |= {"component": self.parts.component} if self.parts.meta else {}
+        if self.parts.meta:
+            now |= {"component": self.parts.component, "components": self.parts.meta.rounds}
         status.update(self.folder, **now, **({"last": self.last} if self.last else {}), **changes)
         self.told = time.monotonic()
 
@@ -249,6 +250,7 @@ class Training:
         return Progress(
             total_steps=self.plan.steps, minutes=left, start_step=self.clock.step,
             batch_images=self.parts.images_per_step,
+            components=self.parts.meta.rounds if self.parts.meta else None,
         )  # fmt: skip
 
     @contextmanager

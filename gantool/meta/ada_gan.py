@@ -66,7 +66,7 @@ def threshold(ratio: Tensor, beta: float) -> Tensor:
 
 
 def importance(ratio: Tensor, beta: float) -> Tensor:
-    """(M,) w_i = (lambda* - (1 - beta) h(d_i))_+ / (M beta), the best next component on the examples (ibid., section 3)."""
+    """(M,) w_i = (lambda* - (1 - beta) h(d_i))_+ / (M beta), the best next component (ibid., section 3)."""
     weights = F.relu(threshold(ratio, beta) - (1 - beta) * ratio)
     return weights / weights.sum()
 
