@@ -85,10 +85,10 @@ class Assembly:
         if self.meta is None or not len(self.meta.components) < finished < self.meta.rounds:
             return
         log.info("component %d of %d is trained; now the examples are weighed", self.component, self.meta.rounds)
-        seed = self.config["seed"] * 1_000_003 + finished
-        torch.manual_seed(seed)
+        torch.manual_seed(self.config["seed"] * 1_000_003 + finished)
         classifier = self.builder.classifier(self.config, tuple(self.spec["shape"])).to(self.device)
-        self.meta.advance(self.game.deployed, *self.meta.reweigh(self.source, self.deployed.seeded(seed), classifier))
+        mixture = self.deployed.seeded(int(torch.randint(2**31, ())))
+        self.meta.advance(self.game.deployed, *self.meta.reweigh(self.source, mixture, classifier))
         self.source.weigh(self.meta.weights)
         self._start_game()
 
