@@ -29,6 +29,7 @@ SHELVES = {  # where the classes of each group live; a run folder could otherwis
     "update": "gantool.game.updates",
     "optimizer": "torch.optim",
     "trick": "gantool.tricks",
+    "meta": "gantool.meta",
     "metric": "gantool.metrics",
     "logger": "gantool.loggers",
     "sampler": "gantool.samplers",
@@ -142,6 +143,11 @@ class Builder:
             discriminator.project(told)
         return Game(generator, discriminator, objective, choice.tricks, source)
 
+    def classifier(self, cfg: Mapping[str, Any], shape: Shape) -> nn.Module:
+        """A further discriminator of the run's architecture, which is told no class and says one number."""
+        node = cfg["architecture"]["discriminator"]
+        return self.make("architecture.discriminator", node, Discriminator, shape=shape, num_classes=0, logits=1)
+
     def choice(self, cfg: Mapping[str, Any], num_classes: int, unlabelled: int = 0) -> Choice:
         """Objective and tricks, and what they must fit."""
         architecture, node = cfg["architecture"], cfg["objective"]
@@ -159,6 +165,7 @@ class Builder:
             unlabelled=unlabelled,
             class_conditional=architecture["class_conditional"],
             projection=architecture["projection"],
+            classifies=cfg.get("meta") is not None,
         )
 
     def source(self, cfg: Mapping[str, Any], images: Images, flip: bool) -> DeviceSource:

@@ -22,6 +22,7 @@ class Choice:
     unlabelled: int  # examples of the data whose class is not known, if it has classes
     class_conditional: bool
     projection: bool
+    classifies: bool = False  # is a further discriminator to tell data from samples, for a meta-algorithm?
 
 
 def misfits(choice: Choice) -> Iterator[str]:
@@ -40,6 +41,11 @@ def _networks(choice: Choice) -> Iterator[str]:
         yield (
             f"the discriminator of architecture=autoencoder says how badly it reconstructs, which {name} has "
             "no use for: take objective=began, or another architecture"
+        )
+    if energy and choice.classifies:
+        yield (
+            "meta=... weighs the examples by a discriminator of the run's architecture, and that of "
+            "architecture=autoencoder does not tell real from fake: leave out meta, or take another architecture"
         )
     if objective.codes > choice.latent_dim:
         yield (

@@ -87,7 +87,9 @@ def _check_section(prefix: str, cfg: Mapping[str, Any], module: str, name: str) 
         if key not in fields:
             raise unknown_key(path, fields)
         annotation = fields[key].annotation
-        if annotation == "Component":
+        if annotation == "Component | None" and value is None:
+            continue
+        if annotation.removesuffix(" | None") == "Component":
             check_component(path, value, FACTS)
         elif annotation == "Components":
             _check_components(path, value)
