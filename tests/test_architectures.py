@@ -287,8 +287,8 @@ def test_weights_are_normalised_and_only_the_last_layer_learns_their_length():
     torch.manual_seed(0)
     discriminator = mlp_salimans2016.Discriminator((1, 4, 4), logits=3, hidden=[7, 5])
     layers = [layer for layer in discriminator.modules() if isinstance(layer, mlp_salimans2016.Layer)]
-    for layer in layers:
-        assert torch.allclose(layer.weight.norm(dim=1), torch.ones(layer.out_features))
+    for layer, length in zip(layers, (1 / math.sqrt(0.07 + 0.09), *[1 / math.sqrt(0.3408 + 0.25)] * 2), strict=True):
+        assert torch.allclose(layer.weight.norm(dim=1), torch.full((layer.out_features,), length), rtol=1e-3)
     learnt = [name for name, _ in discriminator.named_parameters() if name.endswith("length")]
     assert learnt == ["head.parametrizations.weight.0.length"]
     loss = discriminator(torch.randn(6, 1, 4, 4), labels(6)).logits.square().sum()
@@ -301,8 +301,24 @@ def test_weights_are_normalised_and_only_the_last_layer_learns_their_length():
     assert torch.allclose(discriminator.head.weight, 3 * v / v.norm(dim=1, keepdim=True))
 
 
+def test_outputs_of_normalised_weights_have_variance_one():
+    """max(0, x) of a standard normal x has variance 1/2 - 1/(2 pi); so have the units of each layer, with their noise.
+
+    Beside it each has a mean of its own, by a random weight vector, which the released code takes off by the bias.
+    """
+    torch.manual_seed(0)
+    net = mlp_salimans2016.Discriminator((1, 20, 20), hidden=[400, 400, 400], logits=400)
+    x = (2 * math.sqrt(0.07) * torch.randn(2000, 1, 20, 20)).detach()
+    with torch.no_grad():
+        for layer in (*net.trunk, net.head):
+            x = layer(x)
+            if isinstance(layer, nn.Linear):
+                assert float(x.var(dim=0).mean()) == pytest.approx(1, abs=0.1)
+                x = x - x.mean(dim=0)
+
+
 def test_noise_is_of_its_standard_deviation_and_of_training_only():
-    """Through weight vectors of length 1 the noise of a layer's input keeps its standard deviation."""
+    """Through weight vectors of length g the noise of a layer's input has g times its standard deviation."""
     torch.manual_seed(0)
     layer, x = mlp_salimans2016.Layer(50, 4, noise=0.3), torch.randn(1, 50).expand(20_000, -1)
     clean = x[:1] @ layer.weight.T
@@ -314,7 +330,8 @@ def test_noise_is_of_its_standard_deviation_and_of_training_only():
     with torch.no_grad():
         one, two = net(image, labels(20_000)), net(image, labels(20_000))
     assert torch.equal(one.features, two.features)  # what is matched is what the last hidden layer says, before noise
-    assert float((one.logits - two.logits).std()) == pytest.approx(0.5 * math.sqrt(2), rel=0.03)
+    length = float(net.head.weight.detach().norm())
+    assert float((one.logits - two.logits).std()) == pytest.approx(0.5 * length * math.sqrt(2), rel=0.03)
 
 
 def test_d_of_2016_sees_pixels_between_zero_and_one():

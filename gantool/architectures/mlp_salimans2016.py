@@ -14,6 +14,9 @@ from gantool.game import networks
 from gantool.game.ranges import Count, NonNegative
 from gantool.game.types import Shape
 
+PIXEL_VARIANCE = 0.07  # of a pixel in [0, 1]: in MNIST, and in scikit-learn's digits
+RELU_VARIANCE = 0.5 - 0.5 / math.pi  # of max(0, x), x standard normal
+
 
 class Generator(networks.Generator):
     """Hidden layers of softplus after BatchNorm, then sigmoid pixels through normalised weights."""
@@ -37,7 +40,8 @@ class Generator(networks.Generator):
 class Discriminator(networks.Discriminator):
     """ReLU layers of normalised weights, with Gaussian noise on what enters each layer.
 
-    Only the last layer learns how long its weight vectors are: others could drown the noise by making theirs long.
+    Weight vectors are as long as gives outputs of variance 1, about, as the released code measures it on a first batch.
+    Only the last layer learns their length: others could drown the noise by making theirs long.
     """
 
     def __init__(
@@ -50,25 +54,26 @@ class Discriminator(networks.Discriminator):
         noise: NonNegative = 0.5,
     ):
         super().__init__(shape, num_classes, logits)
-        widths = [self.inputs, *hidden]
-        stds = [input_noise] + [noise] * len(hidden)
+        widths, stds = [self.inputs, *hidden], [input_noise] + [noise] * len(hidden)
+        variances = [PIXEL_VARIANCE if len(shape) == 3 else 1.0] + [RELU_VARIANCE] * len(hidden)
+        lengths = [(variance + std**2) ** -0.5 for variance, std in zip(variances, stds, strict=True)]
         layers: list[nn.Module] = []
-        for inputs, outputs, std in zip(widths, hidden, stds, strict=False):
-            layers += [Layer(inputs, outputs, std), nn.ReLU()]
+        for inputs, outputs, std, length in zip(widths, hidden, stds, lengths, strict=False):
+            layers += [Layer(inputs, outputs, std, length), nn.ReLU()]
         self.trunk = nn.Sequential(nn.Flatten(), ToShare(shape), *layers)
         self.num_features = widths[-1]
-        self.head = Layer(widths[-1], logits, stds[-1], learnt=True)
+        self.head = Layer(widths[-1], logits, stds[-1], lengths[-1], learnt=True)
 
 
 class Layer(nn.Linear):
     """A linear map of normalised weights (Salimans and Kingma 2016) and, in training, of noise beside its input."""
 
-    def __init__(self, inputs: int, outputs: int, noise: float = 0.0, learnt: bool = False):
+    def __init__(self, inputs: int, outputs: int, noise: float = 0.0, length: float = 1.0, learnt: bool = False):
         super().__init__(inputs, outputs)
         self.noise = noise  # standard deviation
         nn.init.normal_(self.weight, 0.0, 0.1)
         nn.init.zeros_(self.bias)
-        register_parametrization(self, "weight", Length(outputs, learnt))
+        register_parametrization(self, "weight", Length(torch.full((outputs, 1), length), learnt))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.noise and self.training:
@@ -77,17 +82,16 @@ class Layer(nn.Linear):
 
 
 class Length(nn.Module):
-    """(outputs, inputs) -> the same, each row of a length that is 1 at first, and stays so unless it is learnt."""
+    """(outputs, inputs) -> the same, each row of the length that is given, which stays so unless it is learnt."""
 
     length: Tensor
 
-    def __init__(self, outputs: int, learnt: bool):
+    def __init__(self, length: Tensor, learnt: bool):
         super().__init__()
-        ones = torch.ones(outputs, 1)
         if learnt:
-            self.length = nn.Parameter(ones)
+            self.length = nn.Parameter(length)
         else:
-            self.register_buffer("length", ones, persistent=False)
+            self.register_buffer("length", length, persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
         return torch._weight_norm(weight, self.length)  # length * weight / |weight|, in one pass
