@@ -206,7 +206,9 @@ def test_widths_are_those_of_the_paper():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             layer.register_forward_hook(lambda layer, _, output: seen.append(tuple(output.shape[1:])))
     net(torch.zeros(1, 3, 64, 64), labels(1))
-    down = [(5 * (i + 1), 64 // 2**i, 64 // 2**i) for i in range(4) for _ in range(3)]  # the first of three has stride 2
+    down = [
+        (5 * (i + 1), 64 // 2**i, 64 // 2**i) for i in range(4) for _ in range(3)
+    ]  # the first of three has stride 2
     up = [(5, 8 * 2**i, 8 * 2**i) for i in range(4) for _ in range(2)]
     assert seen == [*down, (6,), (5 * 8 * 8,), *up, (3, 64, 64)]
     kinds = [type(layer) for layer in net.trunk]
@@ -262,6 +264,9 @@ def test_smallest_map_is_of_8_pixels_or_what_can_be_had(size, smallest, halvings
 
 @pytest.mark.parametrize("height, width", [(7, 7), (9, 9), (30, 30), (36, 36), (512, 512), (32, 16)])
 def test_other_resolutions_are_refused(height, width):
-    for build in (lambda: autoencoder.Generator((1, height, width), 6), lambda: autoencoder.Discriminator((1, height, width))):
+    for build in (
+        lambda: autoencoder.Generator((1, height, width), 6),
+        lambda: autoencoder.Discriminator((1, height, width)),
+    ):
         with pytest.raises(UsageError, match=f"architecture=autoencoder cannot build {height} x {width} pixels: take"):
             build()

@@ -19,9 +19,7 @@ class Generator(networks.Generator):
     The paper's last convolution is bare; tanh keeps what D is shown in the range of the reals and of a picture.
     """
 
-    def __init__(
-        self, shape: Shape, latent_dim: int, num_classes: int = 0, features: Count = 64, repeats: Count = 2
-    ):
+    def __init__(self, shape: Shape, latent_dim: int, num_classes: int = 0, features: Count = 64, repeats: Count = 2):
         super().__init__(shape, latent_dim, num_classes)
         self.body = nn.Sequential(decoder(self.inputs, shape, features, repeats), networks.ToImage(shape))
 
