@@ -50,7 +50,7 @@ class Discriminator(networks.Discriminator):
 
     def forward(self, image: Tensor, label: Tensor) -> Verdict:
         hidden = self.trunk(self.labelled(image, label))
-        missed = (image - self.head(hidden).to(image.dtype)).flatten(1)  # autocast would leave it in bfloat16
+        missed = (image - self.head(hidden)).flatten(1)  # in float32, as images are, also where autocast decodes
         return Verdict(missed.abs().pow(self.eta).mean(dim=1, keepdim=True), hidden)
 
 
