@@ -40,10 +40,11 @@ def _networks(choice: Choice) -> Iterator[str]:
             f"the discriminator of architecture=autoencoder says how badly it reconstructs, which objective {name} has "
             "no use for: take objective=began, or another architecture"
         )
-    if objective.codes > choice.latent_dim:
+    codes = sum(objective.codes)
+    if codes > choice.latent_dim:
         yield (
-            f"the codes of objective {name} are {objective.codes} numbers, and a latent has {choice.latent_dim}: "
-            f"give architecture.latent_dim={objective.codes} or more, or fewer codes"
+            f"the codes of objective {name} are {codes} numbers, and a latent has {choice.latent_dim}: "
+            f"give architecture.latent_dim={codes} or more, or fewer codes"
         )
 
 

@@ -33,9 +33,11 @@ class Deployed:
             noise = self.prior(n, self.latent_dim, generator=generator)
         else:
             noise = self.prior.truncated(n, self.latent_dim, truncation, generator=generator)
-        with self._aside():
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))  # codes repeat with the seed, too
-            return self.game.objective.latent(noise.to(self.device)).cpu()
+        if not self.game.objective.codes:
+            return noise
+        with self._aside():  # an objective draws from torch's own generator
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            return self.game.objective.latent(noise)
 
     def labels(self, n: int, generator: torch.Generator) -> Tensor:
         """(n,) with the frequencies of the data; -1 where nothing is conditional."""
