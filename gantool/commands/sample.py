@@ -40,11 +40,12 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     generator = torch.Generator().manual_seed(seed)
     latents = deployed.latents(config["n"], generator, config["truncation"])
     labels = choose_labels(config["classes"], state["data"], config["n"])
-    if labels is None:
-        labels = deployed.labels(config["n"], generator)
+    labels = deployed.labels(config["n"], generator) if labels is None else torch.as_tensor(labels)
+    if hasattr(sampler, "arrange"):  # it renders latents of its own choice
+        latents, labels = sampler.arrange(latents, labels, deployed.game.objective)
     out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
-    written = sampler(deployed.batches(latents, torch.as_tensor(labels)), state["data"]["points"], out)
-    log.info("%d samples of step %d, seed %d", config["n"], state["step"], seed)
+    written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)
+    log.info("%d samples of step %d, seed %d", len(latents), state["step"], seed)
     return written
 
 

@@ -47,10 +47,11 @@ def _networks(choice: Choice) -> Iterator[str]:
             "meta=... weighs the examples by a discriminator of the run's architecture, and that of "
             "architecture=autoencoder does not tell real from fake: leave out meta, or take another architecture"
         )
-    if objective.codes > choice.latent_dim:
+    codes = sum(objective.codes)
+    if codes > choice.latent_dim:
         yield (
-            f"the codes of {name} are {objective.codes} numbers, and a latent has {choice.latent_dim}: "
-            f"give architecture.latent_dim={objective.codes} or more, or fewer codes"
+            f"the codes of {name} are {codes} numbers, and a latent has {choice.latent_dim}: "
+            f"give architecture.latent_dim={codes} or more, or fewer codes"
         )
 
 

@@ -37,10 +37,14 @@ class Deployed:
             noise = self.prior(n, self.latent_dim, generator=generator)
         else:
             noise = self.prior.truncated(n, self.latent_dim, truncation, generator=generator)
-        with self._aside():
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))  # codes repeat with the seed, too
-            latent = self.game.objective.latent(noise.to(self.device)).cpu()
+        latent = self._coded(noise, generator) if self.game.objective.codes else noise
         return torch.cat([latent, torch.rand(n, 1, generator=generator)], dim=1) if self.mixed else latent
+
+    def _coded(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        """An objective draws its codes from torch's own generator, which is set aside and seeded meanwhile."""
+        with self._aside():
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            return self.game.objective.latent(noise)
 
     def labels(self, n: int, generator: torch.Generator) -> Tensor:
         """(n,) with the frequencies of the data; -1 where nothing is conditional."""
