@@ -39,8 +39,8 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     seed = torch.seed() % 2**32 if config["seed"] is None else config["seed"]
     generator = torch.Generator().manual_seed(seed)
     latents = deployed.latents(config["n"], generator, config["truncation"])
-    labels = choose_labels(config["classes"], state["data"], config["n"])
-    labels = deployed.labels(config["n"], generator) if labels is None else torch.as_tensor(labels)
+    chosen = choose_labels(config["classes"], state["data"], config["n"])
+    labels = deployed.labels(config["n"], generator) if chosen is None else torch.as_tensor(chosen)
     if hasattr(sampler, "arrange"):  # it renders latents of its own choice
         latents, labels = sampler.arrange(latents, labels, deployed.game.objective)
     out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
