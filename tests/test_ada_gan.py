@@ -407,6 +407,8 @@ def test_a_mixture_is_sampled_from_its_folder_alone(gantool: Gantool) -> None:
         (["meta.components=0"], "meta.components must be a whole number >= 1"),
         (["meta.component=3"], "did you mean 'components'"),
         (["meta=adagan"], "did you mean 'ada_gan'"),
+        (["meta=null"], "leave it out for none; choices: ada_gan"),
+        (["~meta"], "no option of meta is selected: give meta=..., too"),
     ],
 )
 def test_bad_settings_get_one_sentence(gantool: Gantool, settings: list[str], sentence: str) -> None:

@@ -165,7 +165,7 @@ class Builder:
             unlabelled=unlabelled,
             class_conditional=architecture["class_conditional"],
             projection=architecture["projection"],
-            classifies=cfg.get("meta") is not None,
+            classifies=bool(cfg.get("meta")),
         )
 
     def source(self, cfg: Mapping[str, Any], images: Images, flip: bool) -> DeviceSource:
