@@ -16,7 +16,7 @@ FLOORS = [
     {"errors"},
     {"game"},
     {"engine", "runs"},
-    {"architectures", "objectives", "tricks", "datasets", "priors", "metrics", "samplers", "loggers"},
+    {"architectures", "objectives", "tricks", "datasets", "priors", "metrics", "samplers", "loggers", "meta"},
     {"config"},
     {"commands"},
     {"cli"},

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from gantool.architectures import dcgan, mlp, mlp_maxout
+from gantool.architectures import dcgan, mlp, mlp_maxout, mlp_salimans2016
 from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
 from gantool.errors import UsageError
 from gantool.game.networks import Discriminator, Generator, OneHot, ToImage
+from gantool.tricks.spectral_norm import SpectralNorm
 from toys import plain
 
 ARCHITECTURES = sorted(path.stem for path in (conf_dir() / "architecture").glob("*.yaml"))
@@ -53,9 +54,12 @@ def test_shapes_and_conventions(compose, name, shape):
     assert image.abs().max() <= 1
     discriminator.eval()
     logits, features = discriminator(image, labels(4))
-    assert logits.shape == (4, 3)
     assert features.shape == (4, discriminator.num_features)
     assert torch.equal(features, discriminator.trunk(image))
+    if discriminator.energy:  # an autoencoder: one error, and `head` decodes (tests/test_began.py)
+        assert logits.shape == (4, 1)
+        return
+    assert logits.shape == (4, 3)
     assert torch.equal(logits, discriminator.head(features))
     assert discriminator.head.in_features == discriminator.num_features
 
@@ -121,6 +125,8 @@ def test_label_changes_what_both_nets_say(compose, name):
             assert not any(torch.allclose(one, other, atol=1e-9) for other in outputs[i + 1 :])
     unlabelled = torch.cat([latent, torch.zeros(2, 3)], dim=1)
     assert torch.equal(images[0], generator.body(unlabelled).view(2, *shape))
+    if discriminator.energy:  # tests/test_began.py has its planes
+        return
     assert torch.equal(
         verdicts[0], discriminator.head(discriminator.trunk(torch.cat([image, torch.zeros(2, 3, 8, 8)], dim=1)))
     )
@@ -263,3 +269,88 @@ def test_dropout_of_2014_leaves_out_but_does_not_scale_up():
         layer.share for layer in mlp_maxout.Discriminator((1, 8, 8)).trunk if isinstance(layer, mlp_maxout.Dropout)
     ]
     assert shares == [0.2, 0.5, 0.5]
+
+
+# ---------------------------------------------------------------- mlp_salimans2016
+
+
+def test_nets_of_2016_have_their_sizes(compose):
+    """100 -> 500 -> 500 -> 784, and 784 -> 1000 -> 500 -> 250 -> 250 -> 250 -> 10 (Salimans et al., section 6.1)."""
+    generator, discriminator, latent_dim = built(compose, "mlp_salimans2016", (1, 28, 28), logits=10)
+    assert (latent_dim, linears(generator)) == (100, [(100, 500), (500, 500), (500, 784)])
+    widths = [784, 1000, 500, 250, 250, 250, 10]
+    assert linears(discriminator) == list(zip(widths, widths[1:], strict=False))
+    kinds = [type(layer) for layer in generator.body]
+    assert kinds[:6] == [nn.Linear, nn.BatchNorm1d, nn.Softplus] * 2
+    assert generator.body[-1].squash == "sigmoid"
+    stds = [layer.noise for layer in discriminator.modules() if isinstance(layer, mlp_salimans2016.Layer)]
+    assert stds == [0.3] + [0.5] * 5
+
+
+def test_weights_are_normalised_and_only_the_last_layer_learns_their_length():
+    """Salimans and Kingma 2016, equation 2: w = g v / |v|; so the slope by v is perpendicular to v."""
+    torch.manual_seed(0)
+    discriminator = mlp_salimans2016.Discriminator((1, 4, 4), logits=3, hidden=[7, 5])
+    layers = [layer for layer in discriminator.modules() if isinstance(layer, mlp_salimans2016.Layer)]
+    for layer, length in zip(layers, (1 / math.sqrt(0.07 + 0.09), *[1 / math.sqrt(0.3408 + 0.25)] * 2), strict=True):
+        assert torch.allclose(layer.weight.norm(dim=1), torch.full((layer.out_features,), length), rtol=1e-3)
+    learnt = [name for name, _ in discriminator.named_parameters() if name.endswith("length")]
+    assert learnt == ["head.parametrizations.weight.0.length"]
+    loss = discriminator(torch.randn(6, 1, 4, 4), labels(6)).logits.square().sum()
+    for layer in layers:
+        v = layer.parametrizations.weight.original
+        (slope,) = torch.autograd.grad(loss, v, retain_graph=True)
+        assert slope.norm() > 0 and (slope * v).sum(dim=1).abs().max() < 1e-4 * slope.norm() * v.norm()
+    discriminator.head.parametrizations.weight[0].length.data.fill_(3.0)
+    v = discriminator.head.parametrizations.weight.original
+    assert torch.allclose(discriminator.head.weight, 3 * v / v.norm(dim=1, keepdim=True))
+
+
+def test_outputs_of_normalised_weights_have_variance_one():
+    """max(0, x) of a standard normal x has variance 1/2 - 1/(2 pi); so have the units of each layer, with their noise.
+
+    Beside it each has a mean of its own, by a random weight vector, which the released code takes off by the bias.
+    """
+    torch.manual_seed(0)
+    net = mlp_salimans2016.Discriminator((1, 20, 20), hidden=[400, 400, 400], logits=400)
+    x = (2 * math.sqrt(0.07) * torch.randn(2000, 1, 20, 20)).detach()
+    with torch.no_grad():
+        for layer in (*net.trunk, net.head):
+            x = layer(x)
+            if isinstance(layer, nn.Linear):
+                assert float(x.var(dim=0).mean()) == pytest.approx(1, abs=0.1)
+                x = x - x.mean(dim=0)
+
+
+def test_noise_is_of_its_standard_deviation_and_of_training_only():
+    """Through weight vectors of length g the noise of a layer's input has g times its standard deviation."""
+    torch.manual_seed(0)
+    layer, x = mlp_salimans2016.Layer(50, 4, noise=0.3), torch.randn(1, 50).expand(20_000, -1)
+    clean = x[:1] @ layer.weight.T
+    assert torch.allclose(layer(x).mean(dim=0), clean[0], atol=0.02)
+    assert torch.allclose(layer(x).std(dim=0), torch.full((4,), 0.3), rtol=0.03)
+    assert torch.allclose(layer.eval()(x[:1]), clean, atol=1e-6)
+    net = mlp_salimans2016.Discriminator((1, 4, 4), hidden=[30], input_noise=0.0, noise=0.5)
+    image = torch.randn(20_000, 1, 4, 4)
+    with torch.no_grad():
+        one, two = net(image, labels(20_000)), net(image, labels(20_000))
+    assert torch.equal(one.features, two.features)  # what is matched is what the last hidden layer says, before noise
+    length = float(net.head.weight.detach().norm())
+    assert float((one.logits - two.logits).std()) == pytest.approx(0.5 * length * math.sqrt(2), rel=0.03)
+
+
+def test_d_of_2016_sees_pixels_between_zero_and_one():
+    shape = (1, 1, 3)
+    assert torch.equal(mlp_salimans2016.ToShare(shape)(torch.tensor([-1.0, 0.0, 1.0])), torch.tensor([0, 0.5, 1]))
+    assert torch.equal(mlp_salimans2016.ToShare((3,))(torch.tensor([-1.0, 0.0, 7.0])), torch.tensor([-1, 0, 7.0]))
+
+
+def test_spectral_norm_bounds_normalised_weights_too():
+    torch.manual_seed(0)
+    discriminator = mlp_salimans2016.Discriminator((1, 4, 4), hidden=[7, 5])
+    SpectralNorm().rewrite(nn.ModuleDict({"discriminator": discriminator}), None)
+    for _ in range(50):
+        discriminator(torch.randn(2, 1, 4, 4), labels(2))
+    for layer in discriminator.eval().modules():
+        if isinstance(layer, nn.Linear):
+            assert float(torch.linalg.matrix_norm(layer.weight.detach(), 2)) == pytest.approx(1, rel=1e-3)

@@ -7,7 +7,16 @@ from PIL import Image
 
 from gantool.errors import UsageError
 from gantool.game import images
-from gantool.game.images import check_split, fingerprint, resize, split_generator, to_channels, to_float, to_uint8
+from gantool.game.images import (
+    check_split,
+    fingerprint,
+    hide_labels,
+    resize,
+    split_generator,
+    to_channels,
+    to_float,
+    to_uint8,
+)
 from gantool.game.types import Images
 
 
@@ -76,6 +85,57 @@ def test_floats_and_back():
     assert to_uint8(torch.tensor([-3.0, 7.0, 0.0039])).tolist() == [0, 255, 128]
     points = torch.randn(4, 2)
     assert to_float(points) is points
+
+
+# ---------------------------------------------------------------- hidden labels
+
+
+def few_of_many() -> Images:
+    """700, 200 and 100 examples of three classes, shuffled."""
+    labels = torch.tensor([0] * 700 + [1] * 200 + [2] * 100)[torch.randperm(1000)]
+    return Images(noise(1000, 1, 2, 2), labels, ("a", "b", "c"))
+
+
+def test_of_each_class_as_many_keep_their_label():
+    data = few_of_many()
+    hidden = hide_labels(data, 60, seed=0)
+    known = hidden.labels >= 0
+    assert torch.bincount(hidden.labels + 1).tolist() == [940, 20, 20, 20]
+    assert torch.equal(hidden.labels[known], data.labels[known]) and (hidden.labels[~known] == -1).all()
+    assert hidden.pixels is data.pixels and hidden.names == data.names and hidden.num_classes == 3
+    assert torch.bincount(data.labels).tolist() == [700, 200, 100]  # the original keeps its labels
+    assert torch.bincount(hide_labels(data, 300, seed=0).labels + 1).tolist() == [700, 100, 100, 100]
+    assert hide_labels(data, None, seed=0) is data
+
+
+def test_the_seed_decides_who_keeps_a_label_and_nothing_else_does():
+    data = few_of_many()
+    state = torch.get_rng_state()
+    first, again, other = (hide_labels(data, 30, seed).labels for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.get_rng_state().equal(state)
+    assert torch.equal(hide_labels(data, 60, 1).labels[first >= 0], first[first >= 0])  # more labels: those, and others
+
+
+def test_every_example_may_keep_its_label():
+    """Over 400 seeds each of ten examples of a class keeps one of the two labels 80 times; 5 sigma are 40."""
+    data = Images(torch.zeros(10, 2), torch.zeros(10, dtype=torch.int64), ("a",))
+    kept = sum((hide_labels(data, 2, seed).labels >= 0).int() for seed in range(400))
+    assert kept.sum() == 800 and (kept - 80).abs().max() < 40
+
+
+def test_labels_that_cannot_be_kept_are_refused():
+    data = few_of_many()
+    for some, keep, sentence in (
+        (data._replace(names=()), 30, "labels=30 needs a dataset with classes, and this one has none"),
+        (data, 40, "labels=40 cannot be shared equally by 3 classes: give a multiple"),
+        (data, 303, "labels=303 asks for 101 examples of class c, which has 100: give less"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            hide_labels(some, keep, seed=0)
+
+
+# ---------------------------------------------------------------- fingerprints
 
 
 def test_fingerprint_tells_sets_apart():

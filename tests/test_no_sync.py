@@ -107,8 +107,6 @@ def options(group: str) -> list[str]:
 
 
 OBJECTIVES, TRICKS, UPDATES = options("objective"), options("trick"), options("update")
-if "autoencoder" not in options("architecture"):
-    OBJECTIVES.remove("began")
 SMALL = {
     "points": ["architecture=mlp", "architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]"],
     "images": [
@@ -120,7 +118,11 @@ SMALL = {
 SUITED = {  # what an objective asks for besides
     "auxiliary_classifier": ["architecture.class_conditional=true"],
     "semi_supervised": ["architecture.class_conditional=false"],
-}
+    "began": [
+        "architecture=autoencoder", "architecture.generator.features=2", "architecture.discriminator.features=2",
+        "architecture.generator.repeats=1", "architecture.discriminator.repeats=1",
+    ],
+}  # fmt: skip
 DATA = {"points": points(10, classes=2), "images": pictures(10)}
 composed: dict[tuple[str, ...], dict[str, Any]] = {}
 
@@ -134,7 +136,8 @@ def config(compose, kind: str, tricks: tuple[str, ...] = (), *overrides: str) ->
         return composed[chosen]
 
     suited = [key for name, keys in SUITED.items() if f"objective={name}" in overrides for key in keys]
-    made = copy.deepcopy(cached(*SMALL[kind], "batch_size=4", "architecture.latent_dim=16", *suited, *overrides))
+    small = suited if any(key.startswith("architecture=") for key in suited) else [*SMALL[kind], *suited]
+    made = copy.deepcopy(cached(*small, "batch_size=4", "architecture.latent_dim=16", *overrides))
     made["trick"] = dict(made.get("trick") or {}) | {name: cached(f"trick=[{name}]")["trick"][name] for name in tricks}
     return made
 

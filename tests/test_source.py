@@ -132,6 +132,54 @@ def test_points_and_unflipped_images_come_as_they_are():
     )
 
 
+# ---------------------------------------------------------------- labelled
+
+
+def some_known(size: int = 50) -> Images:
+    """Row i is (i, i); only 4, 14, 24, ... have a label, i % 3."""
+    data = points(size, classes=3)
+    return data._replace(labels=torch.where(torch.arange(size) % 10 == 4, data.labels, -1))
+
+
+def test_labelled_are_those_whose_label_is_known_each_as_often():
+    torch.manual_seed(0)
+    made = source(some_known(), 40)
+    image, label = (torch.cat(parts) for parts in zip(*(made.labelled() for _ in range(250)), strict=True))
+    numbers = image[:, 0].long()
+    assert torch.equal(label, numbers % 3)
+    counts = torch.bincount(numbers, minlength=50)
+    assert counts.nonzero().flatten().tolist() == [4, 14, 24, 34, 44]
+    assert torch.allclose(counts[4::10] / 10_000, torch.full((5,), 0.2), atol=0.015)
+
+
+def test_labelled_batches_are_fresh_and_use_up_no_epoch():
+    """A batch may be larger than what is labelled; the torch seed decides it; the order of the reals stays."""
+    alone, made = source(some_known(), 20), source(some_known(), 20)
+    torch.manual_seed(5)
+    first, second = made.labelled()[0], made.labelled()[0]
+    torch.manual_seed(5)
+    assert torch.equal(first, made.labelled()[0]) and not torch.equal(first, second)
+    assert first.shape == (20, 2)
+    alone.prepare(5), made.prepare(5)
+    for _ in range(5):
+        made.labelled()
+        assert same(alone.reals(), made.reals())
+    assert list(made.state_dict()) == ["drawn"]
+
+
+def test_labelled_are_shown_as_reals_are():
+    """In [-1, 1], and mirrored as often."""
+    torch.manual_seed(0)
+    data = pictures(4, (1, 2, 3))
+    data = data._replace(labels=torch.tensor([-1, 1, -1, -1]))
+    made = source(data, 4, flip=True)
+    one = data.pixels[1] / 127.5 - 1
+    images = torch.cat([made.labelled()[0] for _ in range(100)])
+    straight = (images - one).abs().amax(dim=(1, 2, 3)) < 1e-6
+    assert torch.allclose(images[~straight], one.flip(2).expand(int((~straight).sum()), -1, -1, -1), atol=1e-6)
+    assert 0.4 < straight.float().mean() < 0.6
+
+
 # ---------------------------------------------------------------- latents
 
 
@@ -143,6 +191,16 @@ def test_latents_ask_for_labels_as_often_as_the_data_has_them():
     assert torch.allclose(counts, torch.tensor([0.7, 0.25, 0.05]), atol=0.01)
     latent, label = source(points(10), 4).latents()
     assert (latent.shape, latent.dtype, label.tolist()) == ((4, 3), torch.float32, [-1] * 4)
+
+
+def test_latents_ask_for_labels_that_are_known():
+    """Of 100 examples six have a label, four of them class 2: the hidden ones are never asked for."""
+    torch.manual_seed(0)
+    labels = torch.full((100,), -1)
+    labels[[3, 5, 8, 20, 40, 99]] = torch.tensor([2, 0, 2, 2, 0, 2])
+    made = source(Images(torch.zeros(100, 2), labels, ("a", "b", "c")), 100)
+    counts = sum(torch.bincount(made.latents()[1], minlength=3) for _ in range(200)) / 20_000
+    assert torch.allclose(counts, torch.tensor([2 / 6, 0, 4 / 6]), atol=0.015)
 
 
 def test_latents_are_fresh_every_time():

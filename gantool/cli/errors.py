@@ -178,6 +178,8 @@ def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
     group, *below = typed.split(".")
     if group in _LIST_GROUPS and below and key.count(".") <= 1:
         return f"unknown key {typed!r}\n  is {group} {below[0]} selected? Add it to {group}=[...]"
+    if below and key == group and options(group, asked.folders):
+        return f"unknown key {typed!r}\n  no option of {group} is selected: give {group}=..., too"
     choices = {str(name) for name in (parent or {})} - {"hydra", "_target_"}
     if "." not in key:
         choices |= {path.name for folder in asked.folders for path in folder.iterdir() if path.is_dir()} - {"hydra"}
@@ -203,7 +205,7 @@ def _no_option(asked: Asked) -> str:
         choices = options(key, asked.folders)
         if choices and re.fullmatch(r"(?i)null|true|false|[\d.+-]+(e[+-]?\d+)?", value):
             none = f"write {key}=[] for none; " if key in _LIST_GROUPS else ""
-            none = "leave it out for none; " if key == "experiment" else none
+            none = "leave it out for none; " if key in ("experiment", "meta") else none
             return f"{key}={value} is no option of {key}\n  {none}choices: {', '.join(choices)}"
     return "a group takes the name of an option, or a list of names"
 

@@ -14,7 +14,9 @@ from gantool.engine import loop, precision
 from gantool.engine.deploy import Deployed
 from gantool.engine.meters import Meters
 from gantool.errors import UsageError
+from gantool.game.game import Game
 from gantool.game.images import fingerprint, hide_labels
+from gantool.game.meta import Meta
 from gantool.game.types import Dataset, Images, Metric
 from gantool.game.updates import Update
 from gantool.runs import checkpoint
@@ -33,7 +35,8 @@ class Assembly:
         self.update = make_update(config, trust)
         self.images_per_step = config["batch_size"] * self.update.discriminator_steps
         self.plan = plan_of(config, trust)
-        self.builder = Builder(trust, self.plan.steps)
+        self.meta = make_meta(config, trust)
+        self.builder = Builder(trust, self.plan.game_steps)
         self.device = precision.choose_device(config["device"])
         self.dataset: Dataset = self.builder.make("dataset", config["dataset"])
         self.precision = precision.choose_precision(config["precision"], self.device, self.dataset.shape)
@@ -56,17 +59,45 @@ class Assembly:
         self.data["classes"] = images.num_classes
         self.spec = describe(images, self.config["architecture"]["class_conditional"])
         source = self.builder.source(self.config, images, self.dataset.flip)
-        self.game = self.builder.game(self.config, images.shape, images.num_classes, source).to(self.device)
+        self.source = source
+        if self.meta:
+            self.meta.begin(images)
+        self._start_game()
+        self.batches_per_step = self.update.real_batches(self.game)
+        source.reserve(self.plan.tick_every * self.batches_per_step)
+        self.meters = Meters(self.device)
+
+    def _start_game(self) -> None:
+        """Networks, tricks and optimisers, all afresh."""
+        shape, classes = tuple(self.spec["shape"]), len(self.spec["names"])
+        self.game = self.builder.game(self.config, shape, classes, self.source).to(self.device)
         self.game.autocast = precision.autocast(self.precision, self.device)
-        if self.device.type in ("cpu", "cuda") and len(images.shape) == 3:
+        if self.device.type in ("cpu", "cuda") and len(shape) == 3:
             for part in (self.game.nets, self.game.tricks):
                 part.to(memory_format=torch.channels_last)
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
-        self.batches_per_step = self.update.real_batches(self.game)
-        source.reserve(self.plan.tick_every * self.batches_per_step)
-        self.source = source
-        self.meters = Meters(self.device)
-        self.deployed = deployed(self.game, self.config, self.spec, self.builder)
+        self._deploy()
+
+    def _deploy(self) -> None:
+        self.deployed = deployed(self.game, self.config, self.spec, self.builder, meta=self.meta)
+
+    def next_component(self) -> None:
+        """If the next one is due: weighs the examples by what the mixture lacks, and starts a game afresh."""
+        finished = self.clock.step // self.plan.game_steps if self.plan.game_steps else 0
+        if self.meta is None or not len(self.meta.components) < finished < self.meta.rounds:
+            return
+        log.info("component %d of %d is trained; now the examples are weighed", self.component, self.meta.rounds)
+        torch.manual_seed(self.config["seed"] * 1_000_003 + finished)
+        classifier = self.builder.classifier(self.config, tuple(self.spec["shape"])).to(self.device)
+        mixture = self.deployed.seeded(int(torch.randint(2**31, ())))
+        self.meta.advance(self.game.deployed, *self.meta.reweigh(self.source, mixture, classifier))
+        self.source.weigh(self.meta.weights)
+        self._start_game()
+
+    @property
+    def component(self) -> int | None:
+        """Which component of a meta-algorithm is in training, from 1."""
+        return len(self.meta.components) + 1 if self.meta else None
 
     def _fix_grid(self) -> None:
         """Latents and labels that all grids of this run share."""
@@ -124,6 +155,7 @@ class Assembly:
             "players": {"discriminator": self.d.state_dict(), "generator": self.g.state_dict()},
             "meters": self.meters.state_dict(),
             "grid": {"latents": self.grid_latents, "labels": self.grid_labels},
+            "meta": self.meta.state_dict() if self.meta else None,
             "rng": get_rng(self.device),
         }
 
@@ -135,7 +167,15 @@ class Assembly:
         if state["fingerprint"] != self.data["fingerprint"]:
             log.warning("the data is not what this run was trained on so far: it has changed, or is prepared otherwise")
         self.game.restore(state["game"])
-        self.deployed = deployed(self.game, self.config, self.spec, self.builder)
+        restore_meta(self.meta, state.get("meta"), self.game)
+        if self.meta and self.meta.weights is not None:
+            if len(self.meta.weights) != self.source.size:
+                raise UsageError(
+                    f"this run has weighed {len(self.meta.weights)} examples, and the data now has {self.source.size}: "
+                    "go on with the data that it was trained on"
+                )
+            self.source.weigh(self.meta.weights)
+        self._deploy()
         self.d.load_state_dict(state["players"]["discriminator"])
         self.g.load_state_dict(state["players"]["generator"])
         self.meters.load_state_dict(state["meters"])
@@ -190,11 +230,27 @@ def make_update(config: dict[str, Any], trust: tuple[str, ...]) -> Update:
     return Builder(trust).make("update", config["update"])
 
 
+def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:
+    node = config.get("meta")
+    return Builder(trust).make("meta", node, Meta) if node else None
+
+
+def restore_meta(meta: Meta | None, state: dict[str, Any] | None, game: Game) -> None:
+    if (meta is None) != (state is None):
+        raise UsageError(
+            "this run was not trained with meta=...: leave it out, or begin a new run" if meta else
+            "this run was trained with meta=...: go on with it, or begin a new run"
+        )  # fmt: skip
+    if meta and state:
+        meta.load_state_dict(state, game.deployed)
+
+
 def plan_of(config: dict[str, Any], trust: tuple[str, ...]) -> loop.Plan:
     """Budgets in steps, and intervals that suit them where none are given."""
     images_per_step = config["batch_size"] * make_update(config, trust).discriminator_steps
     budgets = [config["steps"], config["images"] and math.ceil(config["images"] / images_per_step)]
     steps = min((budget for budget in budgets if budget), default=None if config["minutes"] else DEFAULT_STEPS)
+    meta = make_meta(config, trust)
     return loop.Plan(
         steps=steps,
         minutes=config["minutes"],
@@ -202,7 +258,19 @@ def plan_of(config: dict[str, Any], trust: tuple[str, ...]) -> loop.Plan:
         sample_every=config["sample_every"] or (max(1, steps // 40) if steps else 500),
         checkpoint_every=config["checkpoint_every"] or (max(1, steps // 10) if steps else 1000),
         evaluate_every=config["evaluate_every"],
+        component_steps=steps_each(meta, steps) if meta else None,
     )
+
+
+def steps_each(meta: Meta, steps: int | None) -> int:
+    """Of each component."""
+    if steps is None:
+        raise UsageError(
+            "meta=... shares out the budget among its components: give it in steps or images, minutes only beside them"
+        )
+    if steps < meta.rounds:
+        raise UsageError(f"a budget of {steps} steps is too small for {meta.rounds} components: give a larger one")
+    return steps // meta.rounds
 
 
 def device_name(device: torch.device) -> str:

@@ -66,8 +66,10 @@ class Progress:
         start_step: int,
         batch_images: int,  # real images in a step
         lines: bool | None = None,
+        components: int | None = None,  # of a meta-algorithm
     ):
         self.total_steps, self.minutes, self.batch_images = total_steps, minutes, batch_images
+        self.components = components
         self.start_step = self.step = start_step
         self.stats: dict[str, float] = {}
         lines = not console.is_terminal or _shares_terminal() if lines is None else lines
@@ -133,7 +135,8 @@ class Progress:
         return max(0.0, min(left)) if left else None
 
     def _place(self) -> str:
-        return f"step {self.step:,}" + (f"/{self.total_steps:,}" if self.total_steps else "")
+        place = f"step {self.step:,}" + (f"/{self.total_steps:,}" if self.total_steps else "")
+        return place + (f"  component {self.stats['component']}/{self.components}" if "component" in self.stats else "")
 
     def _losses(self) -> list[str]:
         """Losses, and how often D is right about reals and fakes."""

@@ -39,12 +39,13 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     seed = torch.seed() % 2**32 if config["seed"] is None else config["seed"]
     generator = torch.Generator().manual_seed(seed)
     latents = deployed.latents(config["n"], generator, config["truncation"])
-    labels = choose_labels(config["classes"], state["data"], config["n"])
-    if labels is None:
-        labels = deployed.labels(config["n"], generator)
+    chosen = choose_labels(config["classes"], state["data"], config["n"])
+    labels = deployed.labels(config["n"], generator) if chosen is None else torch.as_tensor(chosen)
+    if hasattr(sampler, "arrange"):  # it renders latents of its own choice
+        latents, labels = sampler.arrange(latents, labels, deployed.game.objective)
     out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
-    written = sampler(deployed.batches(latents, torch.as_tensor(labels)), state["data"]["points"], out)
-    log.info("%d samples of step %d, seed %d", config["n"], state["step"], seed)
+    written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)
+    log.info("%d samples of step %d, seed %d", len(latents), state["step"], seed)
     return written
 
 
@@ -52,7 +53,7 @@ def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> A
     """A checkpoint's state -> its deployed generator; needs no data. `options`: trust, device, ema, batch_size."""
     import torch
 
-    from gantool.commands.assembly import deployed, plan_of
+    from gantool.commands.assembly import deployed, make_meta, plan_of, restore_meta
     from gantool.config.build import Builder
     from gantool.engine.precision import choose_device
     from gantool.game.types import Images
@@ -67,14 +68,16 @@ def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> A
             "ema=true, but this run kept no average of its weights: leave ema out, or train with trick=[ema]"
         )
     trust = tuple(options["trust"])
-    builder = Builder(trust, plan_of(config, trust).steps)
+    builder = Builder(trust, plan_of(config, trust).game_steps)
     shape = (config["batch_size"], *spec["shape"])
     pixels = torch.zeros(shape, dtype=torch.uint8 if len(spec["shape"]) == 3 else torch.float32)
     blank = Images(pixels, torch.full(shape[:1], -1), tuple(spec["names"]))
     game = builder.game(config, tuple(spec["shape"]), len(spec["names"]), builder.source(config, blank, flip=False))
     game.restore(state["game"])
     game = game.to(choose_device(options["device"]))
-    return deployed(game, config, spec, builder, raw=ema is False, batch_size=options["batch_size"])
+    meta = make_meta(config, trust)
+    restore_meta(meta, state.get("meta"), game)
+    return deployed(game, config, spec, builder, raw=ema is False, batch_size=options["batch_size"], meta=meta)
 
 
 def choose_labels(classes: Sequence[Any] | None, spec: dict[str, Any], n: int) -> list[int] | None:

@@ -101,7 +101,8 @@ class Training:
 
     def row(self, means: dict[str, float]) -> bool:
         steps, seconds = self.clock.step - self.row_at[0], self.clock.seconds - self.row_at[1]
-        row = {"step": self.clock.step, "images": self.clock.step * self.parts.images_per_step, **means}
+        row = {"step": self.clock.step, "images": self.clock.step * self.parts.images_per_step}
+        row |= ({"component": self.parts.component} if self.parts.meta else {}) | means
         row["seconds"] = self.clock.seconds
         row["images_per_second"] = steps * self.parts.images_per_step / seconds if seconds > 0 else None
         self.row_at = (self.clock.step, self.clock.seconds)
@@ -125,6 +126,10 @@ class Training:
         checkpoint.save(self.folder.checkpoint(self.clock.step), state)
         self._tell()  # before older ones go: status.json must never name a best checkpoint that is gone
         checkpoint.keep(self.folder, self.cfg.keep_last, self.best["step"] if self.best else None)
+
+    def component(self, step: int) -> None:
+        self.parts.next_component()
+        self._tell()
 
     # ---------------------------------------------------------------- beginning and end
 
@@ -184,6 +189,8 @@ class Training:
 
         images = self.clock.step * self.parts.images_per_step
         now = {"step": self.clock.step, "images": images, "seconds": self.clock.seconds, "best": self.best}
+        if self.parts.meta:
+            now |= {"component": self.parts.component, "components": self.parts.meta.rounds}
         status.update(self.folder, **now, **({"last": self.last} if self.last else {}), **changes)
         self.told = time.monotonic()
 
@@ -243,6 +250,7 @@ class Training:
         return Progress(
             total_steps=self.plan.steps, minutes=left, start_step=self.clock.step,
             batch_images=self.parts.images_per_step,
+            components=self.parts.meta.rounds if self.parts.meta else None,
         )  # fmt: skip
 
     @contextmanager

@@ -29,6 +29,7 @@ SHELVES = {  # where the classes of each group live; a run folder could otherwis
     "update": "gantool.game.updates",
     "optimizer": "torch.optim",
     "trick": "gantool.tricks",
+    "meta": "gantool.meta",
     "metric": "gantool.metrics",
     "logger": "gantool.loggers",
     "sampler": "gantool.samplers",
@@ -118,11 +119,11 @@ class Builder:
         except (ValueError, TypeError) as error:
             raise UsageError(f"{key}: {error}") from error
 
-    def game(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int, source: nn.Module) -> Game:
+    def game(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int, source: DeviceSource) -> Game:
         """Networks, objective and tricks around a source; checks that they fit each other."""
         architecture = cfg["architecture"]
         conditional, projection = architecture["class_conditional"], architecture["projection"]
-        choice = self.choice(cfg, shape, num_classes)
+        choice = self.choice(cfg, shape, num_classes, len(source.labels) - len(source.known))
         for sentence in misfits(choice):
             raise UsageError(sentence)
         objective = choice.objective
@@ -142,13 +143,18 @@ class Builder:
             discriminator.project(told)
         return Game(generator, discriminator, objective, choice.tricks, source)
 
-    def choice(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int) -> Choice:
+    def classifier(self, cfg: Mapping[str, Any], shape: Shape) -> nn.Module:
+        """A further discriminator of the run's architecture, which is told no class and says one number."""
+        node = cfg["architecture"]["discriminator"]
+        return self.make("architecture.discriminator", node, Discriminator, shape=shape, num_classes=0, logits=1)
+
+    def choice(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int, unlabelled: int = 0) -> Choice:
         """Objective and tricks, and what they must fit."""
         architecture, node = cfg["architecture"], cfg["objective"]
         objective = self.make("objective", node, Objective, {"num_classes": num_classes})
         tricks = {name: self.make(f"trick.{name}", each, Trick) for name, each in (cfg.get("trick") or {}).items()}
         return Choice(
-            name=str(node["_target_"]).split(".")[-2],
+            name=f"objective {str(node['_target_']).split('.')[-2]}",
             objective=objective,
             tricks=tricks,
             discriminator=self.resolve(
@@ -157,8 +163,10 @@ class Builder:
             latent_dim=architecture["latent_dim"],
             shape=shape,
             num_classes=num_classes,
+            unlabelled=unlabelled,
             class_conditional=architecture["class_conditional"],
             projection=architecture["projection"],
+            classifies=bool(cfg.get("meta")),
         )
 
     def source(self, cfg: Mapping[str, Any], images: Images, flip: bool) -> DeviceSource:

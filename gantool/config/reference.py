@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
-from gantool.config import schema
+from gantool.config import compatibility, schema
 from gantool.config.signature import OPTIMIZER, signature
 from gantool.config.values import phrase
 from gantool.errors import RunError, UsageError
@@ -159,7 +159,11 @@ def _comment(text: str, node: yaml.Node) -> str:
 
 def page(text: str) -> str:
     """The page with its generated parts renewed; the rest is written by hand."""
-    parts: dict[str, Callable[[], Iterable[str]]] = {"commands": _command_tables, "groups": _group_tables}
+    parts: dict[str, Callable[[], Iterable[str]]] = {
+        "commands": _command_tables,
+        "groups": _group_tables,
+        "compatibility": compatibility.table,
+    }
     return MARKS.sub(lambda found: f"{found[1]}\n" + "\n".join(parts[found[2]]()) + f"\n{found[3]}", text)
 
 

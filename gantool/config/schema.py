@@ -70,6 +70,7 @@ class Train:
     trust: list[str]
 
     trick: Components = field(default_factory=dict)
+    meta: Component | None = None
     metric: Components = field(default_factory=dict)
     logger: Components = field(default_factory=dict)
 

@@ -89,6 +89,8 @@ def _check_section(prefix: str, cfg: Mapping[str, Any], module: str, name: str) 
         annotation = fields[key].annotation
         if annotation == "Component":
             check_component(path, value, FACTS)
+        elif annotation == "Component | None":
+            _check_optional(path, value)
         elif annotation == "Components":
             _check_components(path, value)
         elif annotation in sections:
@@ -96,6 +98,17 @@ def _check_section(prefix: str, cfg: Mapping[str, Any], module: str, name: str) 
         else:
             check_value(path, value, annotation)
     _check_present(prefix, cfg, fields)
+
+
+def _check_optional(group: str, node: Any) -> None:
+    if node is None or node == {}:  # not selected; or it was by an experiment, and is dropped
+        return
+    if "_target_" not in _mapping(group, node):
+        raise UsageError(
+            f"{group} has settings ({', '.join(node)}) but no option of it is selected: give {group}=..., or drop them "
+            f"with {' '.join(f'~{group}.{name}' for name in node)}"
+        )
+    check_component(group, node, FACTS)
 
 
 def _check_components(group: str, chosen: Mapping[str, Any] | None) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.game.game import Game
+from gantool.game.meta import Meta
 from gantool.game.types import Prior
 
 
@@ -21,21 +22,29 @@ class Deployed:
         class_counts: list[int],  # how often each class is in the data; [] = not conditional
         raw: bool = False,  # the weights that train, not those that a trick would deploy
         batch_size: int = 256,
+        meta: Meta | None = None,  # whose finished components are mixed with this game's generator
     ):
         self.game, self.prior, self.latent_dim, self.batch_size = game, prior, latent_dim, batch_size
         self.class_counts = torch.tensor(class_counts, dtype=torch.float32)
-        self.generator = game.nets["generator"] if raw else game.deployed
+        generator = game.nets["generator"] if raw else game.deployed
+        self.generator = meta.mixture(generator) if meta else generator
+        self.mixed = meta is not None
         self.device = next(self.generator.parameters()).device
 
     def latents(self, n: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
-        """(n, Z) on the CPU, so that a seed gives the same on every device."""
+        """(n, Z) on the CPU, so that a seed gives the same on every device; (n, Z + 1) for a mixture."""
         if truncation is None:
             noise = self.prior(n, self.latent_dim, generator=generator)
         else:
             noise = self.prior.truncated(n, self.latent_dim, truncation, generator=generator)
+        latent = self._coded(noise, generator) if self.game.objective.codes else noise
+        return torch.cat([latent, torch.rand(n, 1, generator=generator)], dim=1) if self.mixed else latent
+
+    def _coded(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        """An objective draws its codes from torch's own generator, which is set aside and seeded meanwhile."""
         with self._aside():
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))  # codes repeat with the seed, too
-            return self.game.objective.latent(noise.to(self.device)).cpu()
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            return self.game.objective.latent(noise)
 
     def labels(self, n: int, generator: torch.Generator) -> Tensor:
         """(n,) with the frequencies of the data; -1 where nothing is conditional."""
@@ -44,7 +53,7 @@ class Deployed:
         return torch.multinomial(self.class_counts, n, replacement=True, generator=generator)
 
     def images(self, latent: Tensor, label: Tensor) -> Tensor:
-        """(N, Z), (N,) -> (N, *data shape) on the CPU."""
+        """Latents as above, (N,) -> (N, *data shape) on the CPU."""
         return torch.cat(list(self.batches(latent, label)))
 
     def batches(self, latent: Tensor, label: Tensor) -> Iterator[Tensor]:

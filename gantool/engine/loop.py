@@ -18,12 +18,20 @@ class Plan:
     sample_every: int
     checkpoint_every: int
     evaluate_every: int | None
+    component_steps: int | None = None  # that each component of a meta-algorithm is trained for
 
     def next(self, step: int) -> int:
         """The next step at which anything happens."""
-        intervals = (self.tick_every, self.sample_every, self.checkpoint_every, self.evaluate_every)
+        intervals = (
+            self.tick_every, self.sample_every, self.checkpoint_every, self.evaluate_every, self.component_steps,
+        )  # fmt: skip
         nearest = min(step - step % interval + interval for interval in intervals if interval)
         return nearest if self.steps is None else min(nearest, self.steps)
+
+    @property
+    def game_steps(self) -> int | None:
+        """How long the same networks are trained."""
+        return self.component_steps or self.steps
 
     def spent(self, clock: "Clock") -> bool:
         out_of_steps = self.steps is not None and clock.step >= self.steps
@@ -59,6 +67,10 @@ class Observer(Protocol):
 
     def checkpoint(self) -> None: ...
 
+    def component(self, step: int) -> None:
+        """A component of a meta-algorithm has had its steps, and the budget is not spent: what comes next?"""
+        ...
+
 
 def train(
     step: Callable[[], None],
@@ -75,6 +87,8 @@ def train(
         observer.sample(0)
     last = plan.spent(clock)
     while not last:
+        if _due(clock.step, plan.component_steps):
+            observer.component(clock.step)
         target = plan.next(clock.step)
         prepare(target - clock.step)
         while True:
@@ -87,7 +101,8 @@ def train(
         last, worth_keeping = plan.spent(clock), False
         if clock.step < target and not last:
             return False
-        if last or _due(clock.step, plan.tick_every) or _due(clock.step, plan.evaluate_every):
+        told = (plan.tick_every, plan.evaluate_every, plan.component_steps)
+        if last or any(_due(clock.step, every) for every in told):
             means = _read(meters, observer)
             clock.seconds = time.monotonic() - began
             measured = observer.evaluate(clock.step) if last or _due(clock.step, plan.evaluate_every) else {}

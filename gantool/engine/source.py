@@ -12,6 +12,7 @@ class DeviceSource(nn.Module):
     """Draws without replacement, epoch after epoch, from an order that the host writes ahead once a tick.
 
     The order of epoch e is a function of the seed and e alone, so the number of examples drawn is all there is to save.
+    With weights, an epoch of M draws holds each example M times its weight, rounded up or down at random.
     """
 
     drawn: Tensor
@@ -21,12 +22,13 @@ class DeviceSource(nn.Module):
     order: Tensor
     base: Tensor
     offsets: Tensor
+    cumulative: Tensor | None  # (examples with a label,) of their weights; None = all alike
 
     def __init__(
         self, images: Images, prior: Prior, latent_dim: int, batch_size: int, seed: int = 0, flip: bool = False
     ):
         super().__init__()
-        size = len(images.pixels)
+        self.size = size = len(images.pixels)
         if batch_size > size:
             raise UsageError(
                 f"batch_size={batch_size} is larger than the dataset, which has {size} examples: give a smaller one"
@@ -43,7 +45,17 @@ class DeviceSource(nn.Module):
             ("base", torch.zeros((), dtype=torch.int64)),  # value of `drawn` at order[0]
         ):
             self.register_buffer(name, value, persistent=False)
+        self.register_buffer("cumulative", None, persistent=False)
+        self.weights: Tensor | None = None
         self._epoch: tuple[int, Tensor] | None = None
+
+    def weigh(self, weights: Tensor | None) -> None:
+        """From now on examples are drawn by these weights (M,) on the CPU, which sum to 1; None = all alike."""
+        self.weights, self.cumulative, self._epoch = weights, None, None
+        if weights is not None:
+            total = weights[self.known.cpu()].double().cumsum(0)
+            if len(total) and total[-1] > 0:
+                self.cumulative = (total / total[-1]).float().to(self.known.device)
 
     def reserve(self, batches: int) -> None:
         """Room for the batches that are drawn between two calls of `prepare`; before any step is captured."""
@@ -55,33 +67,37 @@ class DeviceSource(nn.Module):
         wanted = batches * self.batch_size
         parts, position = [], start
         while position < start + wanted:
-            epoch, offset = divmod(position, len(self.pixels))
-            parts.append(self._permutation(epoch)[offset : offset + start + wanted - position])
+            epoch, offset = divmod(position, self.size)
+            parts.append(self._order(epoch)[offset : offset + start + wanted - position])
             position += len(parts[-1])
         self.order[:wanted].copy_(torch.cat(parts))
         self.base.fill_(start)
 
-    def _permutation(self, epoch: int) -> Tensor:
+    def _order(self, epoch: int) -> Tensor:
+        """(M,) the examples of an epoch in turn."""
         if self._epoch is None or self._epoch[0] != epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self._epoch = (epoch, torch.randperm(len(self.pixels), generator=generator))
+            order = torch.randperm(self.size, generator=generator)
+            if self.weights is not None:
+                order = systematic(self.weights, generator).index_select(0, order)
+            self._epoch = (epoch, order)
         return self._epoch[1]
 
     def reals(self) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in [-1, 1] or points (N, P), and labels (N,)."""
         index = self.order.index_select(0, self.drawn - self.base + self.offsets)
         self.drawn += self.batch_size
-        return self._shown(index)
+        return self.shown(index)
 
     def labelled(self) -> tuple[Tensor, Tensor]:
         """The same, drawn with replacement from the examples whose label is known."""
-        return self._shown(self._pick())
+        return self.shown(self._pick())
 
     def reference(self) -> tuple[Tensor, Tensor]:
         """N evenly spaced examples of the set."""
-        return self._shown(self.offsets * (len(self.pixels) // self.batch_size))
+        return self.shown(self.offsets * (len(self.pixels) // self.batch_size))
 
-    def _shown(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def shown(self, index: Tensor) -> tuple[Tensor, Tensor]:
         image = to_float(self.pixels.index_select(0, index))
         if self.flip:
             mirrored = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
@@ -98,5 +114,19 @@ class DeviceSource(nn.Module):
 
     def _pick(self) -> Tensor:
         """(N,) indices of examples with a label."""
+        if self.cumulative is not None:
+            chance = torch.rand(self.batch_size, device=self.known.device)
+            return self.known.index_select(0, torch.searchsorted(self.cumulative, chance, right=True))
         pick = torch.randint(len(self.known), (self.batch_size,), device=self.known.device)
         return self.known.index_select(0, pick)
+
+
+def systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
+    """(M,) weights that sum to 1 -> M indices, each M times its weight, rounded up or down so that the mean is right.
+
+    (Systematic resampling: the sum of the weights is cut into M equal parts, with one random offset for all cuts.)
+    """
+    size = len(weights)
+    total = weights.double().cumsum(0)
+    points = torch.arange(size) + torch.rand((), dtype=torch.float64, generator=generator)
+    return torch.searchsorted(total / total[-1], points / size, right=True).clamp(max=size - 1)

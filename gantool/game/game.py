@@ -74,7 +74,7 @@ class Game(nn.Module):
     def d_loss(self, critic: Critic | None = None, through_g: bool = False) -> tuple[Tensor, Stats]:
         """D's loss on fresh batches. `through_g` keeps the graph of G, for update rules that look ahead."""
         if not self.objective.critic:
-            return torch.zeros((), device=next(self.parameters()).device), {}
+            return torch.zeros((), device=next(self.parameters()).device, requires_grad=True), {}
         real, label = self.source.reals()
         with torch.set_grad_enabled(through_g):
             latent, fake, fake_label = self._fakes()
@@ -103,8 +103,8 @@ class Game(nn.Module):
         loss = self.objective.g_loss(turn, on_fake)
         penalties = ((name, hook.g_penalty(turn, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("g", loss, penalties)
-        if not self.objective.critic:  # no turn of D has told how far apart data and fakes are
-            stats |= self._verdicts(turn, turn.judge(turn.real, label), on_fake)
+        if not self.objective.critic:  # what G lowers is the distance itself
+            stats["divergence"] = loss.detach()
         return total, stats
 
     def begin(self, step: int) -> Hashable:

@@ -83,7 +83,7 @@ class Objective(Trick):
     """Exactly one is played: tensors in, scalar out. Its own parameters, if any, learn with G."""
 
     logits: int = 1  # width K of D's verdict
-    codes: int = 0  # the first numbers of each latent, which `latent` draws anew, and D's turn looks at
+    codes: tuple[int, ...] = ()  # widths of the codes that a latent begins with: K for one of K values, 1 for a number
     critic: bool = True  # is there a D that learns? If not, D's verdict is the data itself, and only G moves
     energy: bool = False  # is D's verdict the error of an autoencoder?
     has_targets: bool = False  # are real_target and fake_target used?
@@ -95,7 +95,7 @@ class Objective(Trick):
     threshold: float | None = 0.0  # D says "real" where `realness` is above it; None = it has no such point
 
     def latent(self, noise: Tensor) -> Tensor:
-        """(N, Z) noise -> (N, Z) with codes in place of the first numbers."""
+        """(N, Z) noise -> (N, Z) on its device, with fresh codes in place of the first numbers."""
         return noise
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:

@@ -24,6 +24,12 @@ def jensen_shannon(real: Tensor, fake: Tensor) -> Tensor:
     return math.log(2) - losses / 2
 
 
+def feature_distance(turn: Turn, on_fake: Verdict) -> Tensor:
+    """|E f(x) - E f(G(z))|^2, f the last hidden layer of D: of the means of two batches (Salimans et al. 2016, 3.1)."""
+    on_real = turn.judge(turn.real, turn.label)
+    return (on_real.features.mean(dim=0) - on_fake.features.mean(dim=0)).square().sum()
+
+
 def class_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """-E log p(label), p = softmax(logits) of (N, classes), over the examples that have a label; 0 if none has."""
     known = label >= 0

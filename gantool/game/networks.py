@@ -64,18 +64,19 @@ class Discriminator(nn.Module):
         features = self.trunk(self.labelled(image, label))
         logits = self.head(features)
         if self.projection is not None:
-            likeness = (self.projection(self.one_hot(label)) * features).sum(dim=1, keepdim=True)
+            likeness = (self.projection(self.one_hot(label)) * features).sum(dim=1, keepdim=True)  # (N, 1)
             logits = torch.cat([logits[:, :1] + likeness, logits[:, 1:]], dim=1)
         return Verdict(logits, features)
 
     def project(self, num_classes: int) -> None:
         """Judge the class by <a learnt vector of the class, features>, added to the first logit, not as an input.
 
-        (Miyato and Koyama 2018, equation 5.) For a D that was built without classes.
+        f(x, y) = y^T V phi(x) + psi(phi(x)), with phi the trunk and psi the head; psi alone if the class is unknown
+        (Miyato and Koyama 2018, equation 5). V begins as in their released code. D is to be built without classes.
         """
         self.one_hot = OneHot(num_classes)
         self.projection = nn.Linear(num_classes, self.num_features, bias=False)
-        nn.init.normal_(self.projection.weight, 0.0, 0.02)
+        nn.init.xavier_uniform_(self.projection.weight)
 
     def labelled(self, image: Tensor, label: Tensor) -> Tensor:
         """(N, *shape), (N,) -> (N, *input_shape)."""
@@ -87,11 +88,14 @@ class Discriminator(nn.Module):
 
 
 class Identity(Discriminator):
-    """No discriminator: what is said of an example is the example itself, flattened, and its one-hot label."""
+    """No discriminator: it says of an example what it is, all its numbers and (as features) its class.
 
-    def __init__(self, shape: Shape, num_classes: int = 0, logits: int = 1):
-        super().__init__(shape, num_classes, logits)
-        self.trunk, self.head, self.num_features = nn.Flatten(), nn.Identity(), self.inputs
+    The class is one-hot, (N, classes); where there are none all are of one, (N, 1).
+    """
+
+    def forward(self, image: Tensor, label: Tensor) -> Verdict:
+        one_hot = self.one_hot(label) if self.num_classes else image.new_ones(len(image), 1)
+        return Verdict(image.flatten(1), one_hot)
 
 
 class ToImage(nn.Module):

@@ -23,18 +23,15 @@ class Player:
         optimizer: Callable[..., torch.optim.Optimizer],  # parameters -> optimiser
         schedule: Schedule | None = None,  # of the learning rate; None = constant
     ):
-        self.parameters: list[Tensor] = list(parameters)
-        # a player that has nothing to move gets one number that never changes, since torch's optimisers want some
-        mine = self.parameters or [torch.zeros((), requires_grad=True)]
-        self.optimizer = optimizer(mine, **_fast_options(optimizer, mine))
+        # torch's optimisers want something to move: a player without parameters has a number that no loss depends on
+        self.parameters: list[Tensor] = list(parameters) or [torch.zeros((), requires_grad=True)]
+        self.optimizer = optimizer(self.parameters, **_fast_options(optimizer, self.parameters))
         self.schedule = schedule if schedule is not None and schedule.kind != "constant" else None
-        self.clock = Clock().to(mine[0].device)
+        self.clock = Clock().to(self.parameters[0].device)
         self.previous: list[Tensor] = []  # displacements of the step before, where the update is optimistic
 
     def grads(self, loss: Tensor, create_graph: bool = False) -> Sequence[Tensor]:
         """Gradients for this player's parameters alone: nothing is computed for the other's."""
-        if not self.parameters:
-            return ()
         return torch.autograd.grad(loss, self.parameters, create_graph=create_graph, materialize_grads=True)
 
     def apply(self, grads: Sequence[Tensor], optimistic: bool = False) -> None:
@@ -42,8 +39,6 @@ class Player:
 
         Optimistic: twice the displacement less that of the step before (Daskalakis et al. 2018, algorithm 1).
         """
-        if not self.parameters:
-            return
         for parameter, grad in zip(self.parameters, grads, strict=True):
             parameter.grad = grad
         if self.schedule is None and not optimistic:
@@ -77,8 +72,7 @@ class Player:
 
     @torch.no_grad()
     def put_back(self, weights: Sequence[Tensor]) -> None:
-        if self.parameters:
-            torch._foreach_copy_(self.parameters, list(weights))
+        torch._foreach_copy_(self.parameters, list(weights))
 
     def state_dict(self) -> dict[str, Any]:
         kind = type(self.optimizer).__name__

@@ -32,7 +32,7 @@ class Alternating:
         self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
 
     def real_batches(self, game: Game) -> int:
-        return self.discriminator_steps + self.generator_steps * game.needs_real
+        return self.discriminator_steps * game.objective.critic + self.generator_steps * game.needs_real
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
         for _ in range(self.discriminator_steps):
@@ -53,7 +53,7 @@ class Simultaneous:
     discriminator_steps = 1
 
     def real_batches(self, game: Game) -> int:
-        return 1 + game.needs_real
+        return game.objective.critic + game.needs_real
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
         stats, *grads = self.field(game, d, g)
@@ -135,7 +135,7 @@ class Unrolled:
         self.unrolled_steps = unrolled_steps
 
     def real_batches(self, game: Game) -> int:
-        return 1 + self.unrolled_steps + game.needs_real
+        return (1 + self.unrolled_steps) * game.objective.critic + game.needs_real
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
         d_loss, d_stats = game.d_loss()
@@ -149,7 +149,7 @@ class Unrolled:
 
     def _later(self, game: Game, d: Player) -> Critic | None:
         """D as it will be, as a function of G's weights."""
-        if not self.unrolled_steps or not d.parameters:
+        if not self.unrolled_steps or not game.objective.critic:
             return None
         net = game.nets["discriminator"]
         names, weights = [name for name, _ in net.named_parameters()], list(d.parameters)

@@ -24,12 +24,12 @@ class BEGAN(Objective):
         super().__init__()
         self.gamma, self.rate = gamma, rate
         self.register_buffer("k", torch.zeros(()))
-        self.register_buffer("balance", torch.zeros(()))  # gamma L(x) - L(G(z)) in D's last turn
+        self.register_buffer("balance", torch.zeros(()), persistent=False)  # gamma L(x) - L(G(z)) in D's last turn
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
         real, fake = on_real.logits.mean(), on_fake.logits.mean()
         self.balance.copy_((self.gamma * real - fake).detach())
-        return real - self.k * fake
+        return real - self.k.clone() * fake  # a graph that outlives the step must not see k move
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
         return on_fake.logits.mean()

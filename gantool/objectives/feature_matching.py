@@ -4,6 +4,7 @@ from torch import Tensor
 
 from gantool.game.extended import Extended
 from gantool.game.hooks import Objective
+from gantool.game.losses import feature_distance
 from gantool.game.types import Turn, Verdict
 
 
@@ -15,8 +16,12 @@ class FeatureMatching(Extended):
 
     def __init__(self, base: Objective):
         super().__init__(base)
+        if isinstance(base, Extended):
+            raise ValueError(
+                f"base: {type(base).__name__} has a loss of G's own, which matching features would replace: "
+                "take that objective, with objective.base=feature_matching"
+            )
         self.needs_real = True
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
-        real = turn.judge(turn.real, turn.label).features.mean(dim=0)
-        return (real - on_fake.features.mean(dim=0)).square().sum()
+        return feature_distance(turn, on_fake)

@@ -8,18 +8,17 @@ from torch import Tensor
 
 from gantool.game.extended import Extended
 from gantool.game.hooks import Objective
-from gantool.game.networks import OneHot
 from gantool.game.ranges import Count, Natural, NonNegative, Positive
 from gantool.game.types import Stats, Turn, Verdict
 
 
 class Info(Extended):
-    """The first numbers of a latent are codes c, which Q finds again in G(z, c) (InfoGAN: Chen et al. 2016).
+    """A latent begins with codes c, which Q finds again in G(z, c) (InfoGAN: Chen et al. 2016, sections 5 and 6).
 
     Both players raise `weight` * L_I beside `base`, L_I = E log Q(c | G(z, c)) + H(c) <= I(c; G(z, c)) (equation 5). Q
-    is D's further logits, so it shares all but the last layer with D, and learns in D's turn (as in the released code,
-    where the term stands in both losses). Categorical codes are uniform, one-hot, Q a softmax; continuous ones are
-    uniform in [-1, 1], Q a Gaussian of fixed width `std`.
+    is D's further logits: it shares all but the last layer with D, and learns in D's turn (as in the released code,
+    where both losses hold the term). Categorical codes are uniform, one-hot, Q a softmax; continuous ones are uniform
+    in [-1, 1], Q a Gaussian around a logit, of fixed width `std`.
     """
 
     def __init__(
@@ -31,21 +30,23 @@ class Info(Extended):
         continuous_weight: NonNegative = 0.1,
         std: Positive = 1.0,
     ):
-        self.sizes = list(categorical)
-        mine = sum(categorical) + continuous
-        super().__init__(base, mine)
+        codes = (*categorical, *(1 for _ in range(continuous)))
+        super().__init__(base, sum(codes))
         if base.codes:
             raise ValueError("base: it has codes of its own: take another base")
-        self.codes, self.continuous = mine, continuous
+        if not codes or 1 in categorical:
+            raise ValueError("categorical: give codes of 2 or more values, or continuous codes, or both")
+        self.codes, self.sizes, self.continuous = codes, tuple(categorical), continuous
         self.weight, self.continuous_weight, self.std = weight, continuous_weight, std
-        self.one_hot = torch.nn.ModuleList(OneHot(size) for size in categorical)
 
     def latent(self, noise: Tensor) -> Tensor:
         n, device = len(noise), noise.device
-        pairs = zip(self.sizes, self.one_hot, strict=True)
-        drawn = [table(torch.randint(size, (n,), device=device)) for size, table in pairs]
-        uniform = 2 * torch.rand(n, self.continuous, device=device) - 1
-        return torch.cat([*drawn, uniform, noise[:, self.codes :]], dim=1)
+        one_hot = [
+            (torch.randint(size, (n, 1), device=device) == torch.arange(size, device=device)).to(noise.dtype)
+            for size in self.sizes
+        ]
+        uniform = 2 * torch.rand(n, self.continuous, dtype=noise.dtype, device=device) - 1
+        return torch.cat([*one_hot, uniform, noise[:, sum(self.codes) :]], dim=1)
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
         return super().d_loss(turn, on_real, on_fake) - self._weighed(turn, on_fake)
@@ -66,16 +67,15 @@ class Info(Extended):
 
     def information(self, latent: Tensor, on_fake: Verdict) -> tuple[Tensor, Tensor]:
         """(N, Z) -> L_I of the categorical and of the continuous codes, scalars in nats."""
-        codes, guesses = latent[:, : self.codes], self.rest(on_fake)
         split = [*self.sizes, self.continuous]
-        *values, numbers = codes.split(split, dim=1)
-        *logits, means = guesses.split(split, dim=1)
-        categorical = guesses.new_zeros(())
+        *values, numbers = latent[:, : sum(split)].split(split, dim=1)
+        *logits, means = self.rest(on_fake).split(split, dim=1)
+        categorical = means.new_zeros(())
         for size, value, logit in zip(self.sizes, values, logits, strict=True):
             categorical = categorical + (value * F.log_softmax(logit, dim=1)).sum(dim=1).mean() + math.log(size)
         errors = ((numbers - means) / self.std).square().sum(dim=1).mean()
-        entropy = math.log(2) - math.log(self.std * math.sqrt(2 * math.pi))
-        return categorical, self.continuous * entropy - errors / 2
+        most = math.log(2) - math.log(self.std * math.sqrt(2 * math.pi))  # of one code, where Q has no error
+        return categorical, self.continuous * most - errors / 2
 
     def _weighed(self, turn: Turn, on_fake: Verdict) -> Tensor:
         categorical, continuous = self.information(turn.latent, on_fake)

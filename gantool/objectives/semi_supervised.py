@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gantool.game.hooks import Objective
-from gantool.game.losses import class_accuracy, class_entropy, jensen_shannon
+from gantool.game.losses import class_entropy, feature_distance, jensen_shannon
 from gantool.game.ranges import NonNegative
-from gantool.game.types import Stats, Turn, Verdict
+from gantool.game.types import Turn, Verdict
 
 
 class SemiSupervised(Objective):
@@ -37,12 +37,7 @@ class SemiSupervised(Objective):
         return self.weight * supervised + F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
-        real = turn.judge(turn.real, turn.label).features.mean(dim=0)
-        return (real - on_fake.features.mean(dim=0)).square().sum()
+        return feature_distance(turn, on_fake)
 
     def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
         return jensen_shannon(self.realness(on_real.logits), self.realness(on_fake.logits))
-
-    def report(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Stats:
-        """How many of the batch's reals whose label is known D puts in the right class."""
-        return {"class_accuracy_real": class_accuracy(on_real.logits, turn.label)}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from gantool.errors import UsageError
 from gantool.runs.folder import explained, write_atomically
 
-_COUNTERS = ("step", "images", "seconds", "images_per_second")
+_COUNTERS = ("step", "images", "component", "seconds", "images_per_second")
 _LOSSES = ("d_loss", "g_loss")
 
 

@@ -12,7 +12,7 @@ class DiffAugment(Trick):
     """All that D sees, real and fake, in both turns, is augmented by differentiable operations (Zhao et al. 2020).
 
     Each image by itself: brightness + U(-0.5, 0.5), saturation * U(0, 2), contrast * U(0.5, 1.5), of values in [-1, 1];
-    shifted by up to `translation` of its sides, with zeros (grey) coming in; a square of `cutout` of its sides set to 0.
+    shifted by up to `translation` of its sides, zeros (grey) coming in; a square of `cutout` of its sides set to 0.
     """
 
     needs_images = True

@@ -21,6 +21,7 @@ class GradientPenalty(Trick):
     r1, r2:  weight/2 * E s^2        at reals, at fakes (Mescheder et al. 2018, equation 9)
 
     in each round, or `every` so many rounds and so many times as much (lazy: Karras et al. 2020a, appendix B).
+    A point goes with the label of its example, an interpolate with that of its real.
     """
 
     needs_critic = True

@@ -1,0 +1,45 @@
+"""What a code does: it alone changes along each row."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gantool.errors import UsageError
+from gantool.game.hooks import Objective
+from gantool.game.ranges import Count, Natural, Positive
+from gantool.runs import pictures
+
+
+class Codes:
+    """One PNG: along each row one code varies and the rest of the latent stays (Chen et al. 2016, figure 2).
+
+    A categorical code takes each of its values, a continuous one `columns` values from -reach to reach.
+    """
+
+    def __init__(self, code: Natural = 0, columns: Count | None = None, reach: Positive = 2.0):
+        self.code, self.columns, self.reach = code, columns or 10, reach
+
+    def arrange(self, latent: Tensor, label: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        """(n, Z), (n,) fair draws -> as many as make whole rows; a row has the latent and label of one draw."""
+        widths = objective.codes
+        if self.code >= len(widths):
+            raise UsageError(
+                f"sampler.code={self.code}: this run has {len(widths)} codes, numbered from 0: give a lower number"
+                if widths
+                else "sampler=codes varies the codes of objective=info, and this run has none: take sampler=grid"
+            )
+        first, width = sum(widths[: self.code]), widths[self.code]
+        values = torch.eye(width) if width > 1 else torch.linspace(-self.reach, self.reach, self.columns)[:, None]
+        self.columns = len(values)
+        rows = max(1, len(latent) // self.columns)
+        latent, label = (drawn[:rows].repeat_interleave(self.columns, dim=0) for drawn in (latent, label))
+        latent[:, first : first + width] = values.repeat(rows, 1)
+        return latent, label
+
+    def __call__(self, batches: Iterable[Tensor], reference: Tensor | None, out: Path) -> Path:
+        """Batches (N, *data shape) on the CPU -> the file written; `out` without a suffix gets one."""
+        out = out if out.suffix.lower() == ".png" else out.with_name(out.name + ".png")
+        pictures.picture(torch.cat(list(batches)), out, columns=self.columns, reference=reference)
+        return out
