@@ -18,6 +18,7 @@ class Trick(nn.Module):
     lipschitz: bool = False  # does it bound the slope of D, as a Wasserstein critic must be?
     needs_targets: bool = False  # is it without effect unless the objective uses target labels?
     needs_critic: bool = False  # is it without effect unless there is a D that learns?
+    needs_head: bool = False  # does it add to what D's last layer sees?
     needs_real: bool = False  # does it look at `turn.real` in G's turn?
     needs_realness: bool = False  # does it look at D's one number for an example?
     needs_images: bool = False  # is it for images only, not for points?

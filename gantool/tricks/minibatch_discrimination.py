@@ -12,7 +12,7 @@ from gantool.game.types import Source
 class MinibatchDiscrimination(Trick):
     """D's last hidden layer is joined by how close an example is to the others (Salimans et al. 2016, section 3.2)."""
 
-    needs_critic = True
+    needs_critic = needs_head = True
 
     def __init__(self, n_kernels: Count = 100, kernel_dim: Count = 5):
         super().__init__()

@@ -15,7 +15,7 @@ class MinibatchStddev(Trick):
     (Karras et al. 2018, section 3; there it is a further map of the last convolution.)
     """
 
-    needs_critic = True
+    needs_critic = needs_head = True
 
     def __init__(self, group: Count = 4):
         super().__init__()
