@@ -205,7 +205,7 @@ def test_dcgan_starts_as_in_its_paper():
 
 def test_dcgan_without_batch_norm():
     """As a gradient penalty wants it: no layer in which examples meet."""
-    nets = dcgan.Generator((3, 32, 32), 6, batch_norm=False), dcgan.Discriminator((3, 32, 32), batch_norm=False)
+    nets = dcgan.Generator((3, 32, 32), 6, normalization="none"), dcgan.Discriminator((3, 32, 32), normalization="none")
     assert not any(isinstance(layer, NORMS) for net in nets for layer in net.modules())
     image = torch.randn(3, 3, 32, 32)
     together, alone = nets[1](image, labels(3)).logits, nets[1](image[:1], labels(1)).logits

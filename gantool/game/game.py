@@ -113,10 +113,10 @@ class Game(nn.Module):
 
     @torch.no_grad()
     def _watch(self, on_real: Verdict) -> None:
-        realness = self.objective.realness(on_real.logits)
-        if realness is not None:
+        realness, threshold = self.objective.realness(on_real.logits), self.objective.threshold
+        if realness is not None and threshold is not None:
             for hook in self.hooks.values():
-                hook.watch(realness)
+                hook.watch(realness - threshold)
 
     def _heeded(self, on_fake: Verdict) -> Verdict:
         realness = self.objective.realness(on_fake.logits)
