@@ -33,7 +33,7 @@ def by_hand(tensor: list, features: list) -> Tensor:
 
 
 def test_closeness_of_three_points_by_hand():
-    """f = 0, 1, 3 and T = [1, 2] (kernel 0), [0, 1] (kernel 1): M = f T, so |M_i - M_j|_1 = 3 |f_i - f_j| and |f_i - f_j|.
+    """f = 0, 1, 3; T = [1, 2] (kernel 0), [0, 1] (kernel 1): |M_i - M_j|_1 is 3 |f_i - f_j| and |f_i - f_j|.
 
     o_b(x_i) = sum_j exp(-|M_ib - M_jb|_1), i itself among the j (Salimans et al. 2016, section 3.2).
     """
@@ -64,7 +64,7 @@ def test_a_collapsed_batch_is_the_closest_there_is():
 
 
 def accuracy(trick) -> float:
-    """D on single reals of N(0, 1) and on batches of one such number 16 times, after 150 steps: share told apart."""
+    """D on single reals of N(0, 1) and on batches of one such number 16 times, share told apart after 150 steps."""
     torch.manual_seed(0)
     discriminator = mlp.Discriminator((1,), hidden=[16])
     if trick:
@@ -72,7 +72,7 @@ def accuracy(trick) -> float:
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=0.02)
     nobody = torch.full((16,), -1)
     right = []
-    for step in range(190):
+    for _ in range(190):
         real, fake = torch.randn(16, 1), torch.randn(1, 1).expand(16, 1)
         on_real, on_fake = (discriminator(batch, nobody).logits for batch in (real, fake))
         right.append(float((on_real > 0).float().mean() + (on_fake < 0).float().mean()) / 2)
@@ -89,7 +89,7 @@ def test_d_tells_a_collapsed_batch_from_a_varied_one():
 
 
 def test_closeness_pushes_examples_apart():
-    """Two examples: o = 1 + exp(-|t| d), whose slope by the first is -|t| exp(-|t| d), and the opposite by the second."""
+    """Two examples d apart: o = 1 + exp(-|t| d), whose slope by the upper one is -|t| exp(-|t| d)."""
     layer = Closeness(1, 1, 1)
     layer.tensor.data.fill_(-2.0)
     features = torch.tensor([[0.5], [0.0]], requires_grad=True)
