@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -425,9 +426,9 @@ def test_an_autoencoder_weighs_no_examples():
     class Energetic(NonSaturating):
         energy = True
 
-    choice = ("began", Energetic(), {}, Autoencoder, 4, 0, False, False)
-    assert list(misfits(Choice(*choice))) == []
-    (sentence,) = misfits(Choice(*choice, classifies=True))
+    choice = Choice("objective began", Energetic(), {}, Autoencoder, 4, 0, 0, False, False)
+    assert list(misfits(choice)) == []
+    (sentence,) = misfits(replace(choice, classifies=True))
     assert "does not tell real from fake" in sentence
 
 

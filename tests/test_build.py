@@ -246,7 +246,7 @@ def test_facts_reach_the_nets(compose):
 
 def test_wide_verdicts_of_an_objective_reach_d_and_codes_leave_the_latent_as_wide_as_it_is(compose):
     class Wide(Objective):
-        logits, codes = 5, 2
+        logits, codes = 5, (1, 1)
 
     class Chosen(Builder):
         def make(self, key, node, kind=None, offered=None, **facts):
@@ -259,7 +259,7 @@ def test_wide_verdicts_of_an_objective_reach_d_and_codes_leave_the_latent_as_wid
 
 def test_conditional_without_classes_is_refused(compose):
     said = refusal(composed_game, compose, "architecture.class_conditional=true", images=points(10))
-    assert said == "architecture.class_conditional=true needs a dataset with classes, and this one has none"
+    assert said.startswith("architecture.class_conditional=true needs a dataset with classes, and this one has none")
 
 
 def test_tricks_act_in_the_order_of_the_list(compose):

@@ -53,6 +53,10 @@ CASES = {
         ["objective=hinge", AUTOENCODER], "which objective hinge has no use for",
         {"objective=began": ["objective=began", AUTOENCODER], "another architecture": ["objective=hinge"]},
     ),
+    "an autoencoder that is to tell data from samples": Case(
+        ["objective=began", AUTOENCODER, "meta=ada_gan"], "does not tell real from fake",
+        {"leave out meta": ["objective=began", AUTOENCODER], "another architecture": ["meta=ada_gan"]},
+    ),
     "more codes than latents": Case(
         ["objective=info", "architecture.latent_dim=11"], "the codes of objective info are 12 numbers",
         {

@@ -71,7 +71,7 @@ def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> A
     builder = Builder(trust, plan_of(config, trust).game_steps)
     shape = (config["batch_size"], *spec["shape"])
     pixels = torch.zeros(shape, dtype=torch.uint8 if len(spec["shape"]) == 3 else torch.float32)
-    blank = Images(pixels, torch.full(shape[:1], -1), tuple(spec["names"]))
+    blank = Images(pixels, torch.full(shape[:1], 0 if spec["names"] else -1), tuple(spec["names"]))
     game = builder.game(config, tuple(spec["shape"]), len(spec["names"]), builder.source(config, blank, flip=False))
     game.restore(state["game"])
     game = game.to(choose_device(options["device"]))
