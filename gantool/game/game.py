@@ -179,7 +179,15 @@ class _Seen:
     def __init__(self, source: Source, objective: Objective):
         self.source, self.objective = source, objective
         self.batch_size, self.num_classes = source.batch_size, source.num_classes
-        self.reals, self.labelled, self.reference = source.reals, source.labelled, source.reference
+
+    def reals(self) -> tuple[Tensor, Tensor]:
+        return self.source.reals()
+
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        return self.source.labelled()
+
+    def reference(self) -> tuple[Tensor, Tensor]:
+        return self.source.reference()
 
     def latents(self) -> tuple[Tensor, Tensor]:
         latent, label = self.source.latents()
