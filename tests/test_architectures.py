@@ -10,7 +10,7 @@ from gantool.architectures import dcgan, mlp, mlp_maxout, mlp_salimans2016
 from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
 from gantool.errors import UsageError
-from gantool.game.networks import Discriminator, Generator, OneHot, ToImage
+from gantool.game.networks import Discriminator, Generator, Noise, OneHot, ToImage, hidden
 from gantool.tricks.spectral_norm import SpectralNorm
 from toys import plain
 
@@ -205,11 +205,103 @@ def test_dcgan_starts_as_in_its_paper():
 
 def test_dcgan_without_batch_norm():
     """As a gradient penalty wants it: no layer in which examples meet."""
-    nets = dcgan.Generator((3, 32, 32), 6, batch_norm=False), dcgan.Discriminator((3, 32, 32), batch_norm=False)
+    nets = dcgan.Generator((3, 32, 32), 6, normalization="none"), dcgan.Discriminator((3, 32, 32), normalization="none")
     assert not any(isinstance(layer, NORMS) for net in nets for layer in net.modules())
     image = torch.randn(3, 3, 32, 32)
     together, alone = nets[1](image, labels(3)).logits, nets[1](image[:1], labels(1)).logits
     assert torch.allclose(together[:1], alone, atol=1e-5)
+
+
+# ---------------------------------------------------------------- options of mlp and dcgan
+
+
+def made(name: str, player: str, **options) -> nn.Module:
+    """A small net for images of 16 x 16 pixels with two hidden layers (mlp) or two maps (dcgan)."""
+    torch.manual_seed(0)
+    size = {"hidden": [30, 20]} if name == "mlp" else {"features": 4}
+    nets = {"mlp": mlp, "dcgan": dcgan}[name]
+    if player == "generator":
+        return nets.Generator((1, 16, 16), 6, **size, **options)
+    return nets.Discriminator((1, 16, 16), **size, **options)
+
+
+def said(net: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    output = net(batch, labels(len(batch)))
+    return output if isinstance(net, Generator) else output.logits
+
+
+def inputs(player: str, n: int) -> torch.Tensor:
+    return torch.randn(n, 6) if player == "generator" else torch.randn(n, 1, 16, 16)
+
+
+NETS = [(name, player) for name in ("mlp", "dcgan") for player in ("generator", "discriminator")]
+
+
+@pytest.mark.parametrize("name, player", NETS)
+@pytest.mark.parametrize("normalization, kinds", [("batch", NORMS), ("layer", (nn.GroupNorm,)), ("none", ())])
+def test_normalization(name, player, normalization, kinds):
+    """In both layers, but for the first map of dcgan's D. Only with batch do examples meet, and only in training."""
+    net = made(name, player, normalization=normalization)
+    found = [layer for layer in net.modules() if isinstance(layer, (*NORMS, nn.GroupNorm))]
+    assert len(found) == (0 if normalization == "none" else 1 if (name, player) == ("dcgan", "discriminator") else 2)
+    assert all(isinstance(layer, kinds) for layer in found)
+    batch = inputs(player, 4)
+    for training in (True, False):
+        together, pair = said(net.train(training), batch)[0], said(net, batch[[0, 3]])[0]
+        meet = normalization == "batch" and training
+        assert ((together - pair).abs().max() > 1e-5) == meet
+    slopes = torch.autograd.grad(said(net.train(), batch).square().sum(), list(net.parameters()))
+    assert all(slope.abs().max() > 0 for slope in slopes)  # no bias before a BatchNorm of dcgan, which would be idle
+
+
+@pytest.mark.parametrize("shape", [(20,), (4, 3, 3)], ids=["1d", "2d"])
+def test_layer_norm_takes_all_features_of_an_example_together(shape):
+    """Mean 0 and variance 1 over an example (Ba et al. 2016), over channels and pixels of a map too."""
+    torch.manual_seed(0)
+    layer = hidden(shape[0], len(shape) - 1, "layer", 0.2)[0]
+    x = 3 + 5 * torch.randn(6, *shape)
+    each = x.flatten(1)
+    mean, std = each.mean(dim=1, keepdim=True), each.std(dim=1, correction=0, keepdim=True)
+    assert torch.allclose(layer(x).flatten(1), (each - mean) / std, atol=1e-4)
+
+
+@pytest.mark.parametrize("name, player", NETS)
+def test_leaks(name, player):
+    for leak, slopes in ((0.3, {0.3}), (0.0, set())):
+        net = made(name, player, leak=leak)
+        assert {layer.negative_slope for layer in net.modules() if isinstance(layer, nn.LeakyReLU)} == slopes
+        assert any(isinstance(layer, nn.ReLU) for layer in net.modules()) == (not slopes)
+
+
+@pytest.mark.parametrize("name", ["mlp", "dcgan"])
+@pytest.mark.parametrize("option", ["dropout", "noise"])
+def test_a_generators_noise_never_stops(name, option):
+    """ganhacks, 13 and 17: in training and at test time. By default the same latent is the same example."""
+    latent = inputs("generator", 3)
+    for value, differs in ((0.5, True), (0.0, False)):
+        net = made(name, "generator", normalization="none", **{option: value})
+        for training in (True, False):
+            one, two = (said(net.train(training), latent) for _ in range(2))
+            assert (not torch.equal(one, two)) == differs
+
+
+@pytest.mark.parametrize("name", ["mlp", "dcgan"])
+def test_a_discriminators_dropout_is_of_training_only(name):
+    net, image = made(name, "discriminator", normalization="none", dropout=0.5), inputs("discriminator", 3)
+    layers = [layer for layer in net.trunk if isinstance(layer, nn.Dropout)]
+    assert [layer.p for layer in layers] == [0.5, 0.5]
+    assert not torch.equal(said(net, image), said(net, image))
+    assert torch.equal(said(net.eval(), image), said(net, image))
+
+
+def test_noise_has_its_share_and_its_deviation():
+    """Dropout scales what it keeps so that the mean stays; noise of deviation 0.3 comes on top."""
+    torch.manual_seed(0)
+    x = torch.full((100, 1000), 3.0)
+    assert Noise(0.2, 0.0)(x).unique().tolist() == [0.0, 3.75]
+    noisy = Noise(0.2, 0.3).eval()(x)
+    assert float(noisy.mean()) == pytest.approx(3, rel=0.01)
+    assert float(noisy.var()) == pytest.approx(3.75**2 * 0.2 * 0.8 + 0.3**2, rel=0.02)
 
 
 # ---------------------------------------------------------------- mlp and mlp_maxout

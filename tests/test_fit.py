@@ -20,7 +20,7 @@ from gantool.game.hooks import Objective
 from gantool.game.images import hide_labels
 from gantool.objectives.minimax import Minimax
 from gantool.objectives.non_saturating import NonSaturating
-from toys import composed_game, pictures, refusal
+from toys import composed_game, pictures, points, refusal
 
 CLASSES, NO_CLASSES = pictures(20), pictures(20)._replace(labels=torch.full((20,), -1), names=())
 FEW_LABELS = hide_labels(CLASSES, 4, 0)
@@ -118,6 +118,28 @@ CASES = {
         "trick.spectral_norm acts on a discriminator that learns, and objective mmd has none",
         {"drop it": ["objective=mmd"]},
     ),
+    "no number": Case(
+        ["objective=mmd_gan", "trick=[top_k]"], "trick.top_k asks how real D takes an example for",
+        {"drop it": ["objective=mmd_gan"]},
+    ),
+    "no line between real and fake": Case(
+        ["objective=relativistic", "trick=[adaptive_augment]"],
+        "trick.adaptive_augment asks whether D takes a real for one, and D of objective relativistic",
+        {"drop it": ["objective=relativistic"]},
+    ),
+    "no last layer": Case(
+        ["objective=began", AUTOENCODER, "trick=[minibatch_stddev]"],
+        "trick.minibatch_stddev adds to what D's last layer sees, and an autoencoder has no such layer",
+        {"drop it": ["objective=began", AUTOENCODER]},
+    ),
+    "images only": Case(
+        ["trick=[diff_augment]"], "trick.diff_augment is for images, and this dataset holds points",
+        {"drop it": []}, points(20),
+    ),
+    "old fakes of other codes": Case(
+        ["objective=info", "trick=[replay_buffer]"], "trick.replay_buffer shows D fakes of other codes",
+        {"drop it": ["objective=info"]},
+    ),
 }  # fmt: skip
 
 
@@ -171,7 +193,9 @@ def test_no_projection_without_a_verdict(compose, objective):
 def test_no_projection_where_nothing_learns():
     """Also for a user's own objective that leaves `realness` as it is."""
     mine = type("Mine", (Objective,), {"critic": False})()
-    chosen = fit.Choice("objective mine", mine, {}, mlp.Discriminator, 4, 2, 0, class_conditional=True, projection=True)
+    chosen = fit.Choice(
+        "objective mine", mine, {}, mlp.Discriminator, 4, (8,), 2, 0, class_conditional=True, projection=True
+    )
     assert [said.partition(":")[0] for said in fit.misfits(chosen)] == [
         "objective mine has no verdict that a projection could be added to"
     ]

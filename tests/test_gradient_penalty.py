@@ -164,4 +164,4 @@ def test_batch_norm_in_a_penalised_critic_is_warned_of(caplog, kind, normed, war
     """Gulrajani et al. 2017, section 4: no critic batch normalisation."""
     critic = nn.Sequential(nn.Linear(2, 3), *([nn.BatchNorm1d(3)] if normed else []))
     GradientPenalty(kind).rewrite(nn.ModuleDict({"discriminator": critic}), None)
-    assert ("batch_norm=false" in caplog.text) == warned
+    assert ("normalization=layer" in caplog.text) == warned

@@ -11,6 +11,7 @@ from gantool.config.schema import conf_dir
 from gantool.errors import UsageError
 from gantool.priors.normal import Normal
 from gantool.priors.sphere import Sphere
+from gantool.priors.truncated_normal import TruncatedNormal
 from gantool.priors.uniform import Uniform
 
 PRIORS = sorted(path.stem for path in (conf_dir() / "prior").glob("*.yaml"))
@@ -78,6 +79,29 @@ def test_normal_truncated_far_out_is_normal(t):
     z = Normal().truncated(N, 1, t, generator=seeded())
     assert torch.isfinite(z).all()
     assert furthest(z, phi) < 1.95
+
+
+@pytest.mark.parametrize("bound", [0.5, 2.0])
+def test_prior_truncated_normal_has_the_moments_of_the_closed_form(compose, bound):
+    """Variance 1 - 2 b phi(b) / (2 Phi(b) - 1), fourth moment 3 variance - 2 b^3 phi(b) / (2 Phi(b) - 1), mean 0."""
+    prior = Builder().make("prior", compose("prior=truncated_normal", f"prior.bound={bound}").prior)
+    z = prior(N, 2, generator=seeded()).double()
+    edge = 2 * math.exp(-(bound**2) / 2) / math.sqrt(2 * math.pi) / math.erf(bound / math.sqrt(2))
+    variance = 1 - bound * edge
+    assert 0.999 * bound < z.abs().max() <= bound
+    assert float(z.mean()) == pytest.approx(0, abs=4 * math.sqrt(variance / (2 * N)))
+    assert float(z.square().mean()) == pytest.approx(variance, rel=0.01)
+    assert float(z.pow(4).mean()) == pytest.approx(3 * variance - bound**3 * edge, rel=0.02)
+    assert abs(float((z[:, 0] * z[:, 1]).mean())) < 0.02 * variance  # each number by itself
+
+
+def test_prior_truncated_normal_is_truncated_further_when_sampling():
+    """A smaller bound cuts, as that of a normal; a larger one has nothing to cut."""
+    prior = TruncatedNormal(2.0)
+    assert torch.equal(
+        prior.truncated(9, 5, 0.7, generator=seeded()), Normal().truncated(9, 5, 0.7, generator=seeded())
+    )
+    assert torch.equal(prior.truncated(9, 5, 3.0, generator=seeded()), prior(9, 5, generator=seeded()))
 
 
 def test_uniform():

@@ -1,12 +1,14 @@
 """Deep convolutional nets for any resolution b * 2^n with b = 4 to 7 and n >= 1, and any number of channels."""
 
 import math
+from functools import partial
+from typing import Literal
 
 from torch import nn
 
 from gantool.errors import UsageError
 from gantool.game import networks
-from gantool.game.ranges import Count, NonNegative
+from gantool.game.ranges import Count, NonNegative, Share
 from gantool.game.types import Shape
 
 
@@ -25,7 +27,10 @@ def stages(shape: Shape) -> tuple[int, int]:
 
 
 class Generator(networks.Generator):
-    """Strided transposed convolutions with BatchNorm and ReLU, tanh at the end (Radford et al. 2015, section 3)."""
+    """Strided transposed convolutions with BatchNorm and ReLU, tanh at the end (Radford et al. 2015, section 3).
+
+    Dropout and noise never stop.
+    """
 
     def __init__(
         self,
@@ -34,21 +39,23 @@ class Generator(networks.Generator):
         num_classes: int = 0,
         features: Count = 64,
         max_features: Count = 512,
-        batch_norm: bool = True,
+        normalization: Literal["batch", "layer", "none"] = "batch",
+        leak: NonNegative = 0.0,
+        dropout: Share = 0.0,
+        noise: NonNegative = 0.0,
     ):
         super().__init__(shape, latent_dim, num_classes)
         base, doublings = stages(shape)
         widths = [min(features * 2**i, max_features) for i in reversed(range(doublings))]
+        bias = normalization != "batch"  # which would take it off again
+        more = partial(networks.hidden, dims=2, normalization=normalization, leak=leak, always=(dropout, noise))
         layers: list[nn.Module] = [
-            nn.Linear(self.inputs, widths[0] * base**2, bias=not batch_norm),
+            nn.Linear(self.inputs, widths[0] * base**2, bias=bias),
             nn.Unflatten(1, (widths[0], base, base)),
-            *_activated(widths[0], batch_norm),
+            *more(widths[0]),
         ]
         for inputs, outputs in zip(widths, widths[1:], strict=False):
-            layers += [
-                nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=not batch_norm),
-                *_activated(outputs, batch_norm),
-            ]
+            layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias), *more(outputs)]
         layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1), networks.ToImage(shape)]
         self.body = nn.Sequential(*layers)
         self.apply(initialise)
@@ -64,26 +71,22 @@ class Discriminator(networks.Discriminator):
         logits: int = 1,
         features: Count = 64,
         max_features: Count = 512,
-        batch_norm: bool = True,
+        normalization: Literal["batch", "layer", "none"] = "batch",
         leak: NonNegative = 0.2,
+        dropout: Share = 0.0,
     ):
         super().__init__(shape, num_classes, logits)
         base, halvings = stages(shape)
         widths = [self.input_shape[0], *(min(features * 2**i, max_features) for i in range(halvings))]
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
-            normed = batch_norm and i > 0
-            layers.append(nn.Conv2d(inputs, outputs, 4, 2, 1, bias=not normed))
-            layers += [nn.BatchNorm2d(outputs)] if normed else []
-            layers.append(nn.LeakyReLU(leak))
+            kind = normalization if i else "none"
+            layers.append(nn.Conv2d(inputs, outputs, 4, 2, 1, bias=kind != "batch"))
+            layers += networks.hidden(outputs, 2, kind, leak, dropout)
         self.trunk = nn.Sequential(*layers, nn.Flatten())
         self.num_features = widths[-1] * base**2
         self.head = nn.Linear(self.num_features, logits)
         self.apply(initialise)
-
-
-def _activated(features: int, batch_norm: bool) -> list[nn.Module]:
-    return [*([nn.BatchNorm2d(features)] if batch_norm else []), nn.ReLU()]
 
 
 def initialise(layer: nn.Module) -> None:

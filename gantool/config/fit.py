@@ -103,6 +103,8 @@ def _tricks(choice: Choice) -> Iterator[str]:
             yield f"trick.{key} acts on a discriminator that learns, and {name} has none: drop it"
         elif trick.needs_realness and objective.realness(torch.zeros(1, objective.logits)) is None:
             yield f"trick.{key} asks how real D takes an example for, and D of {name} does not say: drop it"
+        elif trick.needs_threshold and objective.threshold is None:
+            yield f"trick.{key} asks whether D takes a real for one, and D of {name} draws no such line: drop it"
         if trick.needs_head and objective.energy:
             yield f"trick.{key} adds to what D's last layer sees, and an autoencoder has no such layer: drop it"
         if trick.needs_images and len(choice.shape) != 3:

@@ -57,9 +57,13 @@ class Deployed:
         return torch.cat(list(self.batches(latent, label)))
 
     def batches(self, latent: Tensor, label: Tensor) -> Iterator[Tensor]:
-        """The same, a batch at a time: large sets need not lie in memory at once."""
+        """The same, a batch at a time: large sets need not lie in memory at once.
+
+        What is random within the generator (dropout, noise) follows from the latents.
+        """
         for z, c in zip(latent.split(self.batch_size), label.split(self.batch_size), strict=True):
             with self._aside():
+                torch.manual_seed(int(z.float().view(torch.int32).sum()))
                 images = self.generator(z.to(self.device), c.to(self.device)).float().cpu()
             yield images
 
@@ -88,8 +92,13 @@ class Deployed:
     @contextmanager
     def _aside(self) -> Iterator[None]:
         devices = [self.device] if self.device.type == "cuda" else []
+        mps = torch.mps.get_rng_state() if self.device.type == "mps" else None  # which fork_rng does not set aside
         with evaluating(self.generator), torch.no_grad(), torch.random.fork_rng(devices=devices):
-            yield
+            try:
+                yield
+            finally:
+                if mps is not None:
+                    torch.mps.set_rng_state(mps)
 
 
 class Seeded:

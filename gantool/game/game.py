@@ -113,10 +113,10 @@ class Game(nn.Module):
 
     @torch.no_grad()
     def _watch(self, on_real: Verdict) -> None:
-        realness = self.objective.realness(on_real.logits)
-        if realness is not None:
+        realness, threshold = self.objective.realness(on_real.logits), self.objective.threshold
+        if realness is not None and threshold is not None:
             for hook in self.hooks.values():
-                hook.watch(realness)
+                hook.watch(realness - threshold)
 
     def _heeded(self, on_fake: Verdict) -> Verdict:
         realness = self.objective.realness(on_fake.logits)
@@ -179,7 +179,15 @@ class _Seen:
     def __init__(self, source: Source, objective: Objective):
         self.source, self.objective = source, objective
         self.batch_size, self.num_classes = source.batch_size, source.num_classes
-        self.reals, self.labelled, self.reference = source.reals, source.labelled, source.reference
+
+    def reals(self) -> tuple[Tensor, Tensor]:
+        return self.source.reals()
+
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        return self.source.labelled()
+
+    def reference(self) -> tuple[Tensor, Tensor]:
+        return self.source.reference()
 
     def latents(self) -> tuple[Tensor, Tensor]:
         latent, label = self.source.latents()

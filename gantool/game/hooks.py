@@ -21,6 +21,7 @@ class Trick(nn.Module):
     needs_head: bool = False  # does it add to what D's last layer sees?
     needs_real: bool = False  # does it look at `turn.real` in G's turn?
     needs_realness: bool = False  # does it look at D's one number for an example?
+    needs_threshold: bool = False  # does it ask whether D says "real"?
     needs_images: bool = False  # is it for images only, not for points?
     replays: bool = False  # does it show D fakes that are not those of the turn's latents?
     rewrites_last: bool = False  # does it change whatever layers there are in the end?
@@ -51,8 +52,8 @@ class Trick(nn.Module):
         """G's turn: how G takes D's verdict; `realness` (N,) is D's one number for each."""
         return on_fake
 
-    def watch(self, realness: Tensor) -> None:
-        """D's turn, without gradients: D's one number for each real (N,)."""
+    def watch(self, surplus: Tensor) -> None:
+        """D's turn, without gradients: by how much D's one number for each real exceeds its `threshold` (N,)."""
 
     def d_penalty(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor | None:
         """Scalar added to D's loss."""

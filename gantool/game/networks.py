@@ -1,6 +1,7 @@
 """What every generator and discriminator has in common: shapes, and the class label as an input."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +97,34 @@ class Identity(Discriminator):
     def forward(self, image: Tensor, label: Tensor) -> Verdict:
         one_hot = self.one_hot(label) if self.num_classes else image.new_ones(len(image), 1)
         return Verdict(image.flatten(1), one_hot)
+
+
+def hidden(
+    features: int,
+    dims: int,  # of a map: 2, or 0 where the layer is (N, features)
+    normalization: str,  # batch, layer (each example by itself, all its features together) or none
+    leak: float,  # slope of the activation below 0; 0 = ReLU
+    dropout: float = 0.0,  # share left out in training
+    always: tuple[float, float] = (0.0, 0.0),  # dropout, and standard deviation of noise, when sampling too
+) -> list[nn.Module]:
+    """What follows a layer's linear map, in this order."""
+    norms = {"batch": nn.BatchNorm2d if dims else nn.BatchNorm1d, "layer": partial(nn.GroupNorm, 1)}
+    layers: list[nn.Module] = [norms[normalization](features)] if normalization != "none" else []
+    layers.append(nn.LeakyReLU(leak) if leak else nn.ReLU())
+    layers += [nn.Dropout(dropout)] if dropout else []
+    return layers + ([Noise(*always)] if any(always) else [])
+
+
+class Noise(nn.Module):
+    """Dropout and Gaussian noise of a generator's units, in training and when sampling (ganhacks, 13 and 17)."""
+
+    def __init__(self, dropout: float, std: float):
+        super().__init__()
+        self.dropout, self.std = dropout, std
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.dropout(x, self.dropout, training=True)
+        return x + self.std * torch.randn_like(x) if self.std else x
 
 
 class ToImage(nn.Module):

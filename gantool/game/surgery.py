@@ -12,7 +12,9 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class Appended(nn.Module):
-    """(N, ...) -> (N, F + extra): what `trunk` makes of it, and what `layer` makes of that."""
+    """(N, ...) -> (N, F + extra): what `trunk` makes of it, and what `layer` makes of that, in which examples meet."""
+
+    reference_rows = 0  # the first so many examples are a reference batch, and the others are not to meet them
 
     def __init__(self, trunk: nn.Module, layer: nn.Module):
         super().__init__()
@@ -20,23 +22,36 @@ class Appended(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.trunk(image)
-        return torch.cat([features, self.layer(features)], dim=1)
+        batches = [batch for batch in features.tensor_split([self.reference_rows]) if len(batch)]
+        return torch.cat([features, torch.cat([self.layer(batch) for batch in batches])], dim=1)
+
+
+class Widened(nn.Module):
+    """(N, F + extra) -> (N, K): a head, which keeps its F inputs and whatever it does to them, plus a linear map."""
+
+    def __init__(self, head: nn.Module, num_features: int, extra: int, logits: int):
+        super().__init__()
+        self.head, self.more, self.num_features = head, nn.Linear(extra, logits, bias=False), num_features
+        nn.init.uniform_(self.more.weight, -((num_features + extra) ** -0.5), (num_features + extra) ** -0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        old, new = features.tensor_split([self.num_features], dim=1)
+        return self.head(old) + self.more(new)
 
 
 def with_head(nets: nn.ModuleDict, trick: str) -> Discriminator:
-    """D, whose verdict is a linear map of its features; UsageError where it is not."""
+    """D, whose verdict its head makes of its features; UsageError where it is not so."""
     discriminator = nets["discriminator"]
-    if not isinstance(discriminator, Discriminator) or not isinstance(getattr(discriminator, "head", None), nn.Linear):
+    if not isinstance(discriminator, Discriminator) or discriminator.energy or not hasattr(discriminator, "head"):
         raise UsageError(f"trick.{trick} adds to what the last layer of D sees, and this D has no such layer: drop it")
     return discriminator
 
 
 def append_features(discriminator: Discriminator, layer: nn.Module, extra: int) -> None:
     """D's head sees `extra` more numbers, which `layer` makes of its features, (N, F) -> (N, extra)."""
-    assert isinstance(discriminator.head, nn.Linear)
     discriminator.trunk = Appended(discriminator.trunk, layer)
+    discriminator.head = Widened(discriminator.head, discriminator.num_features, extra, discriminator.logits)
     discriminator.num_features += extra
-    discriminator.head = _widened(discriminator.head, extra)
     if discriminator.projection is not None:
         discriminator.project(discriminator.projection.in_features)
 
@@ -45,13 +60,3 @@ def shape_of(nets: nn.ModuleDict) -> Shape:
     """Of the data."""
     generator = nets["generator"]
     return tuple(generator.shape)  # type: ignore[arg-type]
-
-
-@torch.no_grad()
-def _widened(head: nn.Linear, extra: int) -> nn.Linear:
-    """A head with its weights, and new ones for further inputs."""
-    wider = nn.Linear(head.in_features + extra, head.out_features, head.bias is not None)
-    wider.weight[:, : head.in_features] = head.weight
-    if head.bias is not None:
-        wider.bias.copy_(head.bias)
-    return wider

@@ -1,5 +1,7 @@
 """z from a standard normal."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ class Normal:
         return torch.randn(n, dim, device=device, generator=generator)
 
     def truncated(self, n: int, dim: int, truncation: float, device: Device = None, generator: Seeded = None) -> Tensor:
-        mass = torch.distributions.Normal(0.0, 1.0).cdf(torch.tensor(truncation, dtype=torch.float64)).item() - 0.5
+        mass = math.erf(truncation / math.sqrt(2)) / 2  # between 0 and the bound
         uniform = torch.rand(n, dim, device=device, generator=generator, dtype=torch.float64)
         z = torch.special.ndtri(0.5 + (2 * uniform - 1) * mass)
         return z.clamp(-truncation, truncation).float()

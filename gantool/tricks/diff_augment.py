@@ -47,7 +47,7 @@ def recolored(image: Tensor) -> Tensor:
 def shifted(image: Tensor, share: float) -> Tensor:
     """By whole pixels, each image by its own number of rows and columns."""
     n, channels, height, width = image.shape
-    reach = [round(side * share) for side in (height, width)]
+    reach = [int(side * share + 0.5) for side in (height, width)]
     down, right = (torch.randint(-by, by + 1, (n, 1), device=image.device) for by in reach)
     rows = (torch.arange(height, device=image.device) - down + 1).clamp(0, height + 1)  # (N, H) in the padded image
     columns = (torch.arange(width, device=image.device) - right + 1).clamp(0, width + 1)
@@ -61,7 +61,7 @@ def cut_out(image: Tensor, share: float) -> Tensor:
     n, _, height, width = image.shape
     inside = []
     for side in (height, width):
-        size = round(side * share)
+        size = int(side * share + 0.5)
         start = torch.randint(side + (1 - size % 2), (n, 1), device=image.device) - size // 2
         place = torch.arange(side, device=image.device)
         inside.append((place >= start) & (place < start + size))

@@ -41,7 +41,7 @@ class GradientPenalty(Trick):
         if self.kind == "wgan_gp" and any(isinstance(layer, batch_norms) for layer in nets["discriminator"].modules()):
             log.warning(
                 "BatchNorm in D ties the slopes of a batch's examples together (Gulrajani et al. 2017, section 4): "
-                "take architecture.discriminator.batch_norm=false"
+                "take architecture.discriminator.normalization=layer or none"
             )
 
     def begin(self, step: int) -> bool:

@@ -19,6 +19,8 @@ class MinibatchStddev(Trick):
 
     def __init__(self, group: Count = 4):
         super().__init__()
+        if group < 2:
+            raise ValueError("group: one example has no deviation, give 2 or more")
         self.group = group
 
     def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:

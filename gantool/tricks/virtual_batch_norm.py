@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gantool.errors import UsageError
 from gantool.game.hooks import Trick
-from gantool.game.surgery import BATCH_NORMS
+from gantool.game.surgery import BATCH_NORMS, Appended
 from gantool.game.types import Source, Verdict
 
 
@@ -19,18 +19,20 @@ class VirtualBatchNorm(Trick):
     net before each batch, so an example's output depends on no other example; it costs a batch more.
     """
 
+    rewrites_last = True
+
     def __init__(self, player: Literal["discriminator", "generator", "both"] = "generator", virtual: bool = True):
         super().__init__()
         self.players = ("discriminator", "generator") if player == "both" else (player,)
-        self.virtual = virtual
+        self.virtual, self.needs_critic = virtual, player == "discriminator"
 
     def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
         for player in self.players:
             net, reference = nets[player], source.latents() if player == "generator" else source.reference()
-            replaced = _replace(net, self.virtual, source.batch_size)
-            if not replaced:
+            if not _replace(net, self.virtual, source.batch_size):
                 raise UsageError(
-                    f"the {player} has no BatchNorm to replace: give it some (batch_norm=true), or drop the trick"
+                    f"the {player} has no BatchNorm to replace: give it some "
+                    f"(architecture.{player}.normalization=batch), or drop the trick"
                 )
             net.register_buffer("reference", reference[0].detach().clone())
             net.register_buffer("reference_label", reference[1].clone())
@@ -47,27 +49,24 @@ class ReferenceNorm(nn.Module):
         self.virtual, self.rows = virtual, rows
 
     def forward(self, x: Tensor) -> Tensor:
-        values = x.float()
-        reference, others = values[: self.rows], values[self.rows :]
         within = tuple(range(2, x.dim()))  # the pixels of a map
-        mean, square = (
-            reference.mean(dim=(0, *within), keepdim=True),
-            reference.square().mean((0, *within), keepdim=True),
-        )
-        normed = [_normed(reference, mean, square, self.eps)]
-        if self.virtual:  # the example counts as one of R + 1
-            share = 1 / (self.rows + 1)
-            own, own_square = (others, others.square()) if not within else (
-                others.mean(within, keepdim=True), others.square().mean(within, keepdim=True)
-            )  # fmt: skip
-            mean, square = (1 - share) * mean + share * own, (1 - share) * square + share * own_square
-        normed.append(_normed(others, mean, square, self.eps))
+        reference, others = x.float().tensor_split([self.rows])
+        mean = reference.mean(dim=(0, *within), keepdim=True)
+        variance = reference.var(dim=(0, *within), correction=0, keepdim=True)
+        normed = [(reference - mean) * torch.rsqrt(variance + self.eps)]
+        if self.virtual:
+            mean, variance = self._joined(mean, variance, others, within)
+        normed.append((others - mean) * torch.rsqrt(variance + self.eps))
         shape = (1, -1, *(1 for _ in within))
         return (torch.cat(normed) * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
 
-
-def _normed(values: Tensor, mean: Tensor, square: Tensor, eps: float) -> Tensor:
-    return (values - mean) * torch.rsqrt((square - mean.square()).clamp(min=0) + eps)
+    def _joined(self, mean: Tensor, variance: Tensor, others: Tensor, within: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """(N, F, ...) moments of the reference and each example together: it is one of R + 1."""
+        share = 1 / (self.rows + 1)
+        own = others.mean(within, keepdim=True) if within else others
+        spread = others.var(within, correction=0, keepdim=True) if within else torch.zeros_like(others)
+        between = share * (1 - share) * (own - mean).square()
+        return mean + share * (own - mean), (1 - share) * variance + share * spread + between
 
 
 def _replace(net: nn.Module, virtual: bool, rows: int) -> int:
@@ -80,6 +79,9 @@ def _replace(net: nn.Module, virtual: bool, rows: int) -> int:
     ]
     for parent, name in found:
         setattr(parent, name, ReferenceNorm(getattr(parent, name), virtual, rows))
+    for layer in net.modules():
+        if isinstance(layer, Appended):
+            layer.reference_rows = rows
     return len(found)
 
 
