@@ -1,5 +1,7 @@
 """Tricks that change what D is shown or told, and which fakes G learns from."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -120,6 +122,19 @@ def test_the_buffer_fills_and_then_mixes():
     ages = torch.tensor(ages).float()
     assert float(ages.mean()) == pytest.approx(5, abs=0.3)
     assert float(ages.var()) == pytest.approx(20, rel=0.2)
+
+
+def test_any_kept_fake_may_come_back():
+    """2,000 draws from twenty: 100 of each, with a standard deviation of sqrt(100 * 19/20), 9.7."""
+    torch.manual_seed(0)
+    full, count = replay_buffer(batch=8, size=20), torch.zeros(20)
+    for t in range(5):
+        replayed(full, t, 8)
+    for _ in range(500):
+        _, label = copy.deepcopy(full).replay(torch.zeros(8, 1), torch.full((8,), -1))
+        place = 4 * (label[:4] // 100) + label[:4] % 100
+        count += torch.bincount(place, minlength=20)
+    assert (count - 100).abs().max() < 45
 
 
 def test_a_buffer_that_does_not_divide_is_filled_to_its_end():
