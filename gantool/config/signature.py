@@ -140,6 +140,7 @@ def check_loaded(key: str, maker: type, options: Mapping[str, Any]) -> None:
             check_value(f"{key}.{name}", options[name], text)
 
 
+@cache
 def _annotations(maker: type) -> dict[str, str]:
     """Annotations of the constructor as they are written: a range is lost when Python evaluates its alias."""
     try:

@@ -12,16 +12,21 @@ from gantool.game.types import Source
 
 
 class DiscriminatorNoise(Trick):
-    """Gaussian noise on what enters each layer of D, while it trains (Salimans et al. 2016, section 5 and its code)."""
+    """Gaussian noise on what enters each layer of D, while it trains (Salimans et al. 2016, section 6.1, its code).
+
+    There pixels are in [0, 1] and the input's noise is 0.3. A class that D is told by a projection has none.
+    """
 
     needs_critic = rewrites_last = True
 
-    def __init__(self, sigma_input: NonNegative = 0.3, sigma: NonNegative = 0.5):
+    def __init__(self, sigma_input: NonNegative = 0.6, sigma: NonNegative = 0.5):
         super().__init__()
         self.sigma_input, self.sigma = sigma_input, sigma
 
     def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
-        layers = [layer for layer in nets["discriminator"].modules() if isinstance(layer, LAYERS)]
+        net = nets["discriminator"]
+        label_only = getattr(net, "projection", None)
+        layers = [layer for layer in net.modules() if isinstance(layer, LAYERS) and layer is not label_only]
         for index, layer in enumerate(layers):
             layer.register_forward_pre_hook(Noise(self.sigma if index else self.sigma_input))
 
