@@ -17,6 +17,7 @@ from gantool.datasets import shapes
 from gantool.datasets.digits import Digits
 from gantool.datasets.gaussians import Grid, Ring
 from gantool.datasets.shapes import Shapes
+from gantool.datasets.stacked_mnist import StackedMNIST
 from gantool.datasets.torchvision_sets import TorchvisionSet
 from gantool.errors import UsageError
 from gantool.game.images import to_channels
@@ -42,6 +43,7 @@ def test_every_option_is_built_from_its_file(monkeypatch, tmp_path):
         "mnist": ((1, 28, 28), 10),
         "ring": ((2,), 8),
         "shapes": ((3, 32, 32), 6),
+        "stacked_mnist": ((3, 28, 28), 1000),
     }
 
 
@@ -198,6 +200,31 @@ def test_cifar10_from_its_files(tmp_path, monkeypatch):
     assert train.pixels.equal(torch.from_numpy(rows[:50]).view(50, 3, 32, 32)) and train.pixels.is_contiguous()
     assert train.labels.tolist() == list(range(10)) * 5 and train.names[3] == "cat"
     assert TorchvisionSet("cifar10", str(tmp_path), 16, 1, download=False).load("test").pixels.shape == (10, 1, 16, 16)
+
+
+@pytest.mark.parametrize("resolution", [28, 32])
+def test_stacked_mnist(tmp_path, resolution):
+    """Each colour is an image of MNIST's own split, as it lies there; the label reads red, green, blue as a number."""
+    write_mnist(tmp_path / "MNIST" / "raw")
+    digits = TorchvisionSet("mnist", str(tmp_path), resolution, 1, download=False)
+    stacked = StackedMNIST(str(tmp_path), resolution, download=False, size=3000)
+    for split in ("train", "test"):
+        images, single = stacked.load(split), digits.load(split)
+        assert images.pixels.dtype == torch.uint8 and images.shape == stacked.shape and len(images.pixels) == 3000
+        where = {image.numpy().tobytes(): index for index, image in enumerate(single.pixels)}
+        pick = torch.tensor([[where[colour.numpy().tobytes()] for colour in image] for image in images.pixels])
+        read = ["".join(str(int(digit)) for digit in single.labels[three]) for three in pick]
+        assert [images.names[label] for label in images.labels] == read
+        for i in range(3):  # each image as likely, in each colour by itself: chi2 of 20 or 10 values, within 5 sd
+            count = pick[:, i].bincount(minlength=len(single.pixels)).double()
+            expected = 3000 / len(count)
+            freedom = len(count) - 1
+            assert ((count - expected) ** 2 / expected).sum() < freedom + 5 * math.sqrt(2 * freedom)
+        assert len(set(read)) > 900  # of 1000 numbers, 1000 (1 - e^-3) = 950 on average
+        assert stacked.load(split).pixels.equal(images.pixels)
+    other = StackedMNIST(str(tmp_path), resolution, download=False, size=3000, seed=1)
+    assert not other.load().labels.equal(stacked.load().labels)
+    assert not stacked.load().labels.equal(stacked.load("test").labels)
 
 
 @pytest.mark.parametrize("name, folder", [("mnist", "MNIST/raw"), ("cifar10", "cifar-10-batches-py")])

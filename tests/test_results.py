@@ -26,6 +26,14 @@ def test_figures_hold_or_not():
     assert not Figure("error", "<=", 0.05).holds(None)
 
 
+def test_what_a_paper_reports_stands_beside_what_is_reached_and_has_its_place():
+    """A line `# Paper: ...` is shown only beside a figure of ours, and ends with where it is to be found."""
+    for path in (conf_dir() / "experiment").glob("*.yaml"):
+        line = results.PAPER.search(path.read_text())
+        assert ("# Paper" in path.read_text()) == bool(line)
+        assert not line or (path.stem in {each.name for each in results.stated()} and line[1].endswith(")"))
+
+
 def test_every_experiment_states_its_figures_in_the_form_that_is_read():
     """A line that says "Reaches" and is not understood would be a claim that nobody checks."""
     understood = {experiment.name for experiment in results.stated()}
@@ -38,23 +46,32 @@ def test_statement_is_read_from_the_yaml(tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "a.yaml").write_text("# A. Source: me.\n# Reaches: modes >= 8, kl <= 1e-2, x >= -0.5.\n")
     (tmp_path / "experiment" / "b.yaml").write_text("# B. Source: me.\nsteps: 1\n")
+    (tmp_path / "experiment" / "c.yaml").write_text(
+        "# C. Source: me\n# Reaches: kl <= 1\n# Paper: kl 0.5 ± 0.1 (A 2017).\n"
+    )
     monkeypatch.setattr(results, "conf_dir", lambda: tmp_path)
     figures = (Figure("modes", ">=", 8.0), Figure("kl", "<=", 0.01), Figure("x", ">=", -0.5))
-    assert results.stated() == [Experiment("a", figures)]
+    assert results.stated() == [
+        Experiment("a", figures),
+        Experiment("c", (Figure("kl", "<=", 1.0),), "kl 0.5 (A 2017)"),
+    ]
     (tmp_path / "experiment" / "b.yaml").write_text("# Reaches: about 8\n")
     assert "column >= number" in refusal(results.stated)
 
 
 def test_page_compares_what_was_reached_with_what_is_stated(tmp_path):
-    good = Experiment("good", (Figure("modes", ">=", 8), Figure("kl", "<=", 0.5)))
+    good = Experiment("good", (Figure("modes", ">=", 8), Figure("kl", "<=", 0.5)), "9 (A 2017)")
     bad, absent = Experiment("bad", (Figure("modes", ">=", 8),)), Experiment("absent", (Figure("fid", "<=", 9),))
     for seed, kl in enumerate((0.1, 0.3)):
         finished(tmp_path, good, seed, modes=8, kl=kl)
         finished(tmp_path, bad, seed, modes=8 - seed)
     lines, reached = results.table([good, bad, absent], range(2), tmp_path)
-    assert "| `gantool train experiment=good` | 8 ± 0 (modes >= 8)<br>0.2 ± 0.14 (kl <= 0.5) | 60 s |" in lines
-    assert "| `gantool train experiment=bad` | 7.5 ± 0.71, **no** (modes >= 8) | 60 s |" in lines
-    assert "| `gantool train experiment=absent` | not run here (fid <= 9) |  |" in lines
+    assert (
+        "| `gantool train experiment=good` | 8 ± 0 (modes >= 8)<br>0.2 ± 0.14 (kl <= 0.5) | 9 (A 2017) | 60 s |"
+        in lines
+    )
+    assert "| `gantool train experiment=bad` | 7.5 ± 0.71, **no** (modes >= 8) |  | 60 s |" in lines
+    assert "| `gantool train experiment=absent` | not run here (fid <= 9) |  |  |" in lines
     assert "torch 2.x" in lines and not reached
     assert results.table([good, absent], range(2), tmp_path)[1]
 
@@ -66,7 +83,8 @@ def test_command_trains_what_is_missing_once_and_anew_when_it_changed(gantool: G
     monkeypatch.setattr(results, "stated", lambda: [tiny])
     settings = ["steps=2", "metric.modes.samples=9", "logger=[]", "sample_every=2"]
     monkeypatch.setattr(Experiment, "settings", lambda self, seed: [f"experiment={self.name}", *settings])
-    assert gantool("results", "--page", "page.md", "--folder", "runs").code == 0
+    printed = gantool("results", "--page", "page.md", "--folder", "runs")
+    assert printed.code == 0 and "(modes_covered >= 0)" in printed.out
     assert "(modes_covered >= 0)" in Path("page.md").read_text()
     status = RunFolder(Path("runs") / f"{name}_seed_0").status
     first = json.loads(status.read_text())

@@ -14,25 +14,7 @@ from gantool.objectives.least_squares import LeastSquares
 from gantool.objectives.minimax import Minimax
 from gantool.objectives.non_saturating import NonSaturating
 from gantool.objectives.wasserstein import Wasserstein
-from toys import Fixed, Linear, Scalar, players, same, verdict, weights
-
-
-class Bilinear(Objective):
-    """V(x, y) = E D(G(z)) = x y: G (x) descends, D (y) ascends. The equilibrium is (0, 0)."""
-
-    def d_loss(self, turn, on_real, on_fake) -> Tensor:
-        return -on_fake.logits.mean()
-
-    def g_loss(self, turn, on_fake) -> Tensor:
-        return on_fake.logits.mean()
-
-
-def bilinear(x: float, y: float, tricks: dict[str, Trick] | None = None) -> Game:
-    return Game(Scalar(x), Linear(torch.tensor([y])), Bilinear(), tricks or {}, Fixed(torch.ones(4, 1)))
-
-
-def where(game: Game) -> tuple[float, float]:
-    return float(game.nets["generator"].x.detach()), float(game.nets["discriminator"].weight.detach())
+from toys import Bilinear, Fixed, Linear, Scalar, bilinear, players, same, verdict, weights, where
 
 
 class Counting(Trick):

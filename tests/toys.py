@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gantool.config.build import Builder
 from gantool.errors import UsageError
 from gantool.game.game import Game
-from gantool.game.hooks import Objective
+from gantool.game.hooks import Objective, Trick
 from gantool.game.player import Player
 from gantool.game.types import Images, Turn, Verdict
 
@@ -94,6 +94,24 @@ class Fixed(nn.Module):
 
     def latents(self) -> tuple[Tensor, Tensor]:
         return torch.zeros(self.batch_size, self.latent_dim), torch.full((self.batch_size,), -1)
+
+
+class Bilinear(Objective):
+    """V(x, y) = E D(G(z)) = x y: G (x) descends, D (y) ascends. The equilibrium is (0, 0)."""
+
+    def d_loss(self, turn, on_real, on_fake) -> Tensor:
+        return -on_fake.logits.mean()
+
+    def g_loss(self, turn, on_fake) -> Tensor:
+        return on_fake.logits.mean()
+
+
+def bilinear(x: float, y: float, tricks: dict[str, Trick] | None = None) -> Game:
+    return Game(Scalar(x), Linear(torch.tensor([y])), Bilinear(), tricks or {}, Fixed(torch.ones(4, 1)))
+
+
+def where(game: Game) -> tuple[float, float]:
+    return float(game.nets["generator"].x.detach()), float(game.nets["discriminator"].weight.detach())
 
 
 def players(game: Game, lr: float, optimizer: Callable = torch.optim.SGD, schedule=None) -> tuple[Player, Player]:

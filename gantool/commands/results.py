@@ -22,13 +22,15 @@ from gantool.runs.folder import RunFolder, write_atomically
 from gantool.runs.resume import read_config
 
 STATED = re.compile(r"^# Reaches: (.+)$", re.MULTILINE)
+PAPER = re.compile(r"^# Paper: (.+)$", re.MULTILINE)
 FIGURE = re.compile(r"(\w+) (>=|<=) (-?[\d.]+(?:e-?\d+)?)")
 COMPARE = {">=": operator.ge, "<=": operator.le}
 HEAD = """\
 # What the experiments reach
 
 Made by `make results`, which is `gantool results`: every experiment of conf/experiment that states a figure is trained
-and compared with it. Figures are those of the last row of metrics.jsonl, {seeds}.
+and compared with it. Figures are those of the last row of metrics.jsonl, {seeds}; the paper's are
+of its own networks, data and training.
 
 """
 
@@ -47,6 +49,7 @@ class Figure(NamedTuple):
 class Experiment(NamedTuple):
     name: str
     figures: tuple[Figure, ...]
+    paper: str = ""  # what its paper reports, and where: its line `# Paper: ...`
 
     def settings(self, seed: int) -> list[str]:
         return [f"experiment={self.name}", *([f"seed={seed}"] if seed else [])]
@@ -58,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
         "gantool results", description="Train the experiments that state a figure, and write what they reach."
     )
     parser.add_argument(
-        "names", nargs="*", metavar="EXPERIMENT", help="only these; the page has those trained before, too"
+        "names", nargs="*", metavar="EXPERIMENT", help="train and print only these; the page has all there are"
     )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train with seeds 0 to N-1; default 1")
     parser.add_argument("--folder", type=Path, default=Path("outputs/results"), help="of the runs; default %(default)s")
@@ -66,6 +69,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--no-training", action="store_true", help="only write the page, from the runs there are")
     options = parser.parse_args(argv)
     experiments = stated()
+    chosen = [experiment for experiment in experiments if not options.names or experiment.name in options.names]
     unknown = set(options.names) - {experiment.name for experiment in experiments}
     if unknown:
         raise UsageError(
@@ -73,28 +77,30 @@ def run(argv: Sequence[str]) -> int:
         )
     seeds = range(max(1, options.seeds))
     if not options.no_training:
-        for experiment in experiments:
-            if not options.names or experiment.name in options.names:
-                for seed in seeds:
-                    train(experiment, seed, folder_of(options.folder, experiment, seed))
+        for experiment in chosen:
+            for seed in seeds:
+                train(experiment, seed, folder_of(options.folder, experiment, seed))
     lines, reached = table(experiments, seeds, options.folder)
     text = HEAD.format(seeds="seed 0" if len(seeds) == 1 else f"mean ± sd over seeds 0 to {seeds[-1]}") + lines
     write_atomically(options.page, lambda file: file.write(text.encode()))
+    print(table(chosen, seeds, options.folder)[0])
     print(options.page)
     return 0 if reached else 1
 
 
 def stated() -> list[Experiment]:
-    """The experiments whose YAML has a line `# Reaches: column >= number, ...`."""
+    """The experiments whose YAML has a line `# Reaches: column >= number, ...`, and perhaps one `# Paper: ...`."""
     found = []
     for path in sorted((conf_dir() / "experiment").glob("*.yaml")):
-        line = STATED.search(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        line, paper = STATED.search(text), PAPER.search(text)
         if line:
-            figures = [FIGURE.fullmatch(part.strip()) for part in line[1].rstrip(".").split(",")]
-            if not all(figures):
+            matches = [FIGURE.fullmatch(part.strip()) for part in line[1].rstrip(".").split(",")]
+            if not all(matches):
                 raise UsageError(f"{path}: write what it reaches as `# Reaches: column >= number, column <= number`")
-            parts = [part.groups() for part in figures if part]
-            found.append(Experiment(path.stem, tuple(Figure(a, sign, float(b)) for a, sign, b in parts)))
+            parts = [match.groups() for match in matches if match]
+            figures = tuple(Figure(column, sign, float(bound)) for column, sign, bound in parts)
+            found.append(Experiment(path.stem, figures, paper[1].rstrip(".") if paper else ""))
     return found
 
 
@@ -134,8 +140,15 @@ def table(experiments: Sequence[Experiment], seeds: Sequence[int], base: Path) -
         reached = reached and all("**no**" not in cell for cell in cells)
         command = shlex.join(["gantool", "train", *experiment.settings(0)])
         time = f"{statistics.mean(run['seconds'] for run in runs):.0f} s" if runs else ""
-        rows.append(f"| `{command}` | {'<br>'.join(cells)} | {time} |")
-    lines = ["| command | reached (stated) | training |", "|---|---|---|", *rows, "", *sorted(machines), ""]
+        rows.append(f"| `{command}` | {'<br>'.join(cells)} | {experiment.paper} | {time} |")
+    lines = [
+        "| command | reached (stated) | the paper | training |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        *sorted(machines),
+        "",
+    ]
     return "\n".join(lines), reached
 
 

@@ -85,22 +85,33 @@ class Game(nn.Module):
             image, known = self.source.labelled()
             turn = replace(turn, labelled=self._view(image), labelled_class=known)
         on_real, on_fake = turn.judge(turn.real, label), turn.judge(turn.fake, fake_label)
-        self._watch(on_real)
+        if critic is None:
+            self._watch(on_real)
         loss = self.objective.d_loss(turn, on_real, on_fake)
         penalties = ((name, hook.d_penalty(turn, on_real, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("d", loss, penalties)
         return total, stats | self._verdicts(turn, on_real, on_fake)
 
+    def g_reals(self, ahead: bool = False) -> bool:
+        """Does G's turn draw reals? `ahead`: against a D whose weights depend on G's."""
+        return self.needs_real or (ahead and self.objective.zero_sum)
+
     def g_loss(self, critic: Critic | None = None) -> tuple[Tensor, Stats]:
-        """G's loss on fresh latents (and, where a hook needs them, fresh reals)."""
+        """G's loss on fresh latents (and, where they matter, fresh reals).
+
+        With a `critic`, whose weights depend on G's, G lowers the whole value of a zero-sum game, that of reals too.
+        """
         latent, fake, fake_label = self._fakes()
         real, label = fake.new_empty(0), fake_label[:0]
-        if self.needs_real:
+        if self.g_reals(critic is not None):
             real, label = self.source.reals()
             real = self._view(real)
         turn = self._turn(real, label, self._view(fake), fake_label, latent, critic)
         on_fake = self._heeded(turn.judge(turn.fake, fake_label))
-        loss = self.objective.g_loss(turn, on_fake)
+        if critic is not None and self.objective.zero_sum:
+            loss = -self.objective.d_loss(turn, turn.judge(real, label), on_fake)
+        else:
+            loss = self.objective.g_loss(turn, on_fake)
         penalties = ((name, hook.g_penalty(turn, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("g", loss, penalties)
         if not self.objective.critic:  # what G lowers is the distance itself

@@ -87,6 +87,7 @@ class Objective(Trick):
     logits: int = 1  # width K of D's verdict
     codes: tuple[int, ...] = ()  # widths of the codes that a latent begins with: K for one of K values, 1 for a number
     critic: bool = True  # is there a D that learns? If not, D's verdict is the data itself, and only G moves
+    zero_sum: bool = False  # is G's loss minus D's, but for what D says of reals, which G cannot change?
     energy: bool = False  # is D's verdict the error of an autoencoder?
     has_targets: bool = False  # are real_target and fake_target used?
     needs_lipschitz: bool = False  # is it meaningless unless a trick bounds D's slope?

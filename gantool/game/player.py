@@ -82,7 +82,7 @@ class Player:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Moments and clock. The hyperparameters are this configuration's; another optimiser starts afresh."""
         self.clock.now.copy_(state["steps"])
-        self.previous = [each.to(self.clock.now.device).clone() for each in state["previous"]]
+        self.previous = [each.to(self.clock.now.device).clone() for each in state.get("previous", [])]
         if state["kind"] == type(self.optimizer).__name__:
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
@@ -99,31 +99,3 @@ def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> di
     device = parameters[0].device.type
     options = {"fused": device in ("cpu", "cuda"), "capturable": device == "cuda"}
     return {name: True for name, wanted in options.items() if wanted and name in known and name not in given}
-
-
-class Ahead:
-    """Steps of an optimiser as functions of the gradients, so that they can be differentiated."""
-
-    def __init__(self, player: Player):
-        optimizer, weights = player.optimizer, player.parameters
-        (group,) = optimizer.param_groups
-        self.lr, self.adam = group["lr"] * player.factor(), isinstance(optimizer, torch.optim.Adam)
-        if self.adam:
-            self.betas, self.eps = group["betas"], group["eps"]
-            states = [optimizer.state[weight] for weight in weights]
-            self.first = [state["exp_avg"].clone() for state in states]
-            self.second = [state["exp_avg_sq"].clone() for state in states]
-            self.count = states[0]["step"].clone()
-
-    def step(self, weights: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor]:
-        """Kingma and Ba 2014, algorithm 1."""
-        if not self.adam:
-            return [weight - self.lr * grad for weight, grad in zip(weights, grads, strict=True)]
-        (b1, b2), self.count = self.betas, self.count + 1
-        self.first = [b1 * mean + (1 - b1) * grad for mean, grad in zip(self.first, grads, strict=True)]
-        self.second = [b2 * mean + (1 - b2) * grad.square() for mean, grad in zip(self.second, grads, strict=True)]
-        rate, scale = self.lr / (1 - b1**self.count), 1 - b2**self.count
-        return [
-            weight - rate * first / ((second / scale + 1e-30).sqrt() + self.eps)
-            for weight, first, second in zip(weights, self.first, self.second, strict=True)
-        ]

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from gantool.game.ahead import Ahead
 from gantool.game.game import Game
-from gantool.game.player import Ahead, Player
+from gantool.game.player import Player
 from gantool.game.ranges import Count, Natural, NonNegative
 from gantool.game.types import Critic, Stats, Verdict
 
@@ -122,11 +123,11 @@ class Consensus(Simultaneous):
 
 
 class Unrolled:
-    """G's loss is taken under the D of `unrolled_steps` steps later, and its gradient passes through those steps.
+    """G plays against D as it will be `unrolled_steps` of D's steps later; its gradient passes through those steps.
 
-    (Metz et al. 2017, equations 6 to 8.) D itself takes one step, as in Alternating, which 0 steps are. The steps ahead
-    are those of D's own optimiser where that is Adam, from its present moments, else of plain gradient descent with
-    its learning rate; each has batches of its own.
+    (Metz et al. 2017, equations 7, 9 and 11.) The steps ahead are those of D's own optimiser from its present state,
+    each on batches of its own, and leave no trace in D, which itself takes one step, as in Alternating, which 0 are.
+    Where the game is zero-sum, G lowers its whole value, as in equation 9: what D will say of reals depends on G too.
     """
 
     discriminator_steps = 1
@@ -135,40 +136,49 @@ class Unrolled:
         self.unrolled_steps = unrolled_steps
 
     def real_batches(self, game: Game) -> int:
-        return (1 + self.unrolled_steps) * game.objective.critic + game.needs_real
+        learns = game.objective.critic
+        return (1 + self.unrolled_steps) * learns + game.g_reals(ahead=self._looks_ahead(game))
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
         d_loss, d_stats = game.d_loss()
         move(game, d, d.grads(d_loss))
         after_d(game)
-        g_loss, g_stats = game.g_loss(self._later(game, d))
+        g_loss, g_stats = game.g_loss(self._later(game, d) if self._looks_ahead(game) else None)
         move(game, g, g.grads(g_loss))
         after_g(game)
         end_round(game, d, g)
         return d_stats | g_stats
 
-    def _later(self, game: Game, d: Player) -> Critic | None:
-        """D as it will be, as a function of G's weights."""
-        if not self.unrolled_steps or not game.objective.critic:
-            return None
+    def _looks_ahead(self, game: Game) -> bool:
+        return self.unrolled_steps > 0 and game.objective.critic
+
+    def _later(self, game: Game, d: Player) -> Critic:
+        """D as it will be, whose weights are functions of G's."""
         net = game.nets["discriminator"]
         names, weights = [name for name, _ in net.named_parameters()], list(d.parameters)
-        rule = Ahead(d)
+        buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+        ahead = Ahead(d)
 
         def critic(image: Tensor, label: Tensor) -> Verdict:
-            return functional_call(net, dict(zip(names, weights, strict=True)), (image, label))
+            return functional_call(net, buffers | dict(zip(names, weights, strict=True)), (image, label))
 
         for _ in range(self.unrolled_steps):
             loss, _ = game.d_loss(critic, through_g=True)
-            weights = rule.step(weights, torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True))
+            grads = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+            weights = ahead.step(weights, hooked(game, grads))
         return critic
+
+
+def hooked(game: Game, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The gradients as the hooks let them pass."""
+    for hook in game.hooks.values():
+        grads = hook.gradients(grads)
+    return grads
 
 
 def move(game: Game, player: Player, grads: Sequence[Tensor], optimistic: bool = False) -> None:
     """Let the hooks see the gradients, then step."""
-    for hook in game.hooks.values():
-        grads = hook.gradients(grads)
-    player.apply(grads, optimistic)
+    player.apply(hooked(game, grads), optimistic)
 
 
 @torch.no_grad()

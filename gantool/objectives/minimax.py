@@ -14,7 +14,7 @@ class Minimax(Objective):
     G's gradient vanishes where D is sure (ibid., section 3): for theory and demonstration.
     """
 
-    has_targets = True
+    has_targets = zero_sum = True
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
         return cross_entropy(turn, on_real, on_fake)

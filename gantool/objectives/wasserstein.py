@@ -9,7 +9,7 @@ from gantool.game.types import Turn, Verdict
 class Wasserstein(Objective):
     """A 1-Lipschitz critic raises E a(x) - E a(G(z)), an estimate of W1 (Arjovsky et al. 2017, equation 2)."""
 
-    needs_lipschitz = True
+    needs_lipschitz = zero_sum = True
     threshold = None
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
