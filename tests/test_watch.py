@@ -195,10 +195,10 @@ def test_diversity_comes_with_the_grids_and_norms_with_every_row(gantool: Gantoo
 
 def test_diversity_is_that_of_the_weights_that_train(gantool: Gantool):
     """An average that hardly moves would show the first weights for ever."""
+    settings = (*SMALL, "optimizer.generator.lr=0.01", "steps=40", "sample_every=20")
     still = ("trick=[ema]", "trick.ema.half_life=1e9", "trick.ema.ramp_up=0")
     found = []
     for folder, tricks in (("run", still), ("other", ("trick=[]",))):
-        settings = (*SMALL, "optimizer.generator.lr=0.01", "steps=40", "sample_every=20", f"hydra.run.dir={folder}", *tricks)
-        assert gantool("train", *settings).code == 0
+        assert gantool("train", *settings, f"hydra.run.dir={folder}", *tricks).code == 0
         found.append([row.get("diversity") for row in read(RunFolder(Path(folder)).rows)])
     assert found[0] == found[1]

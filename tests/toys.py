@@ -86,6 +86,9 @@ class Fixed(nn.Module):
         self.asked += 1
         return self.real, torch.full((self.batch_size,), -1)
 
+    def reference(self) -> tuple[Tensor, Tensor]:
+        return self.real, torch.full((self.batch_size,), -1)
+
     def labelled(self) -> tuple[Tensor, Tensor]:
         return self.real, torch.zeros(self.batch_size, dtype=torch.int64)
 
