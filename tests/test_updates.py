@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gantool.game.game import Game
 from gantool.game.hooks import Objective, Trick
-from gantool.game.updates import Alternating, Player, Simultaneous, after_d, after_g, move
+from gantool.game.updates import Alternating, Optimistic, Player, Simultaneous, Unrolled, after_d, after_g, move
 from gantool.objectives.least_squares import LeastSquares
 from gantool.objectives.minimax import Minimax
 from gantool.objectives.non_saturating import NonSaturating
@@ -168,6 +168,29 @@ def test_gradients_pass_the_hooks_of_both_players():
     game = bilinear(1.0, 0.5, {"once": Halved(), "twice": Halved()})
     Simultaneous()(game, *players(game, lr=0.4))
     assert where(game) == pytest.approx((1.0 - 0.1 * 0.5, 0.5 + 0.1 * 1.0))
+
+
+@pytest.mark.parametrize("update", [Alternating(), Simultaneous(), Optimistic(), Unrolled(0)], ids=type)
+def test_norms_are_those_of_the_gradients_that_are_stepped_by(update):
+    """On V = x y the gradients are y for G, -x for D, which are halved before the step; D's step comes first where they
+    take turns: y + 0.4 * x / 2."""
+
+    class Halved(Trick):
+        def gradients(self, grads):
+            return [grad / 2 for grad in grads]
+
+    game = bilinear(3.0, 0.5, {"halved": Halved()})
+    stats = update(game, *players(game, lr=0.4))
+    turns = isinstance(update, (Alternating, Unrolled))
+    assert float(stats["d_grad_norm"]) == pytest.approx(1.5)
+    assert float(stats["g_grad_norm"]) == pytest.approx((0.5 + 0.4 * 1.5 if turns else 0.5) / 2)
+
+
+def test_norm_is_that_of_all_gradients_of_a_player_together():
+    game = small(Minimax)
+    d, _ = players(game, lr=0.1)
+    grads = [torch.full_like(weight, 2.0) for weight in d.parameters]
+    assert float(move(game, d, grads)) == pytest.approx(2 * sum(weight.numel() for weight in d.parameters) ** 0.5)
 
 
 def test_parameters_of_the_objective_learn_with_g():

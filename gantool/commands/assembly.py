@@ -12,6 +12,7 @@ from torch import Tensor
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
 from gantool.engine.deploy import Deployed
+from gantool.engine.diversity import Diversity
 from gantool.engine.meters import Meters
 from gantool.errors import UsageError
 from gantool.game.game import Game
@@ -48,11 +49,13 @@ class Assembly:
             name: self.builder.make(f"metric.{name}", node, None, facts)
             for name, node in (config.get("metric") or {}).items()
         }
-        self._build(hide_labels(self.dataset.load("train"), config["labels"], config["seed"]))
+        images = hide_labels(self.dataset.load("train"), config["labels"], config["seed"])
+        self._build(images)
         for metric in self.metrics.values():
             metric.check(self.dataset, self.game.objective)
         self.clock = loop.Clock()
         self._fix_grid()
+        self.measure_diversity = Diversity(images, self.grid_labels, config["seed"])
 
     def _build(self, images: Images) -> None:
         self.data = {"fingerprint": fingerprint(images), "size": len(images.pixels), "shape": list(images.shape)}
@@ -132,6 +135,12 @@ class Assembly:
         for metric in self.metrics.values():
             measured |= metric(self.deployed.seeded(self.config["seed"]), self.dataset)
         return measured
+
+    def diversity(self) -> dict[str, float]:
+        """Of samples from the grid's latents, by the weights that train: an average of past ones tells of the past."""
+        raw = deployed(self.game, self.config, self.spec, self.builder, raw=True, meta=self.meta)
+        measured = self.measure_diversity(raw.images(self.grid_latents, self.grid_labels))
+        return {} if measured is None else {"diversity": measured}
 
     def first_bad_weight(self) -> str | None:
         """Name of a parameter that is not finite; waits for the device."""

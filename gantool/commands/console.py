@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -72,6 +72,7 @@ class Progress:
         self.components = components
         self.start_step = self.step = start_step
         self.stats: dict[str, float] = {}
+        self.warnings: list[str] = []  # what the run is suspected of now
         lines = not console.is_terminal or _shares_terminal() if lines is None else lines
         self.interval = LINE_SECONDS if lines else BAR_SECONDS
         stdout_too = sys.stdout.isatty()
@@ -91,9 +92,12 @@ class Progress:
         if self.bar:
             self.bar.stop()
 
-    def update(self, step: int, stats: Mapping[str, float | None] | None = None) -> None:
-        """After each step; shows something only now and then."""
+    def update(
+        self, step: int, stats: Mapping[str, float | None] | None = None, warnings: Sequence[str] | None = None
+    ) -> None:
+        """After each step; shows something only now and then. What is not given stays as it was."""
         self.step = step
+        self.warnings = self.warnings if warnings is None else list(warnings)
         if stats:
             self.stats = {key: value for key, value in stats.items() if value is not None and math.isfinite(value)}
         now = time.monotonic()
@@ -108,13 +112,13 @@ class Progress:
         if self.bar:
             self.bar.update(self._picture(now), refresh=True)
         else:
-            log.info("  ".join([self._place(), *self._losses(), *self._pace(now)]))
+            log.info("  ".join([self._place(), *self._losses(), *self._warned(), *self._pace(now)]))
 
     def _picture(self, now: float) -> RenderableType:
         place = Text("  ".join([self._place(), *self._pace(now)]), "cyan")
         row = Table.grid(padding=(0, 2))
         row.add_row(ProgressBar(total=1.0, completed=self._share(now), width=24), place)
-        return Group(row, Text("  ".join(self._losses())))
+        return Group(row, Text.assemble("  ".join(self._losses()), ("  ".join(["", *self._warned()]), "yellow")))
 
     def _steps_per_second(self) -> float:
         (since, first), (until, last) = self.marks[0], self.marks[-1]
@@ -143,6 +147,9 @@ class Progress:
         losses = [f"{name} {self.stats[key]:.3f}" for name, key in LOSSES.items() if key in self.stats]
         rates = [f"{name} {self.stats[key]:.0%}" for name, key in ACCURACIES.items() if key in self.stats]
         return losses + (["D right on " + ", ".join(rates)] if rates else [])
+
+    def _warned(self) -> list[str]:
+        return [f"warning: {', '.join(self.warnings)}"] if self.warnings else []
 
     def _pace(self, now: float) -> list[str]:
         left, speed = self._seconds_left(now), self._steps_per_second() * self.batch_images

@@ -8,12 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gantool.errors import Diverged, Interrupted, UsageError
 from gantool.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from gantool.engine.watch import Warning
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Training:
 
     def __init__(self, cfg: DictConfig, folder: RunFolder, choices: dict[str, Any], overrides: list[str]):
         from gantool.commands.assembly import Assembly
+        from gantool.engine.watch import Watch
 
         self.cfg, self.folder, self.choices, self.overrides = cfg, folder, choices, overrides
         self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -46,6 +50,7 @@ class Training:
         self.clock, self.plan = self.parts.clock, self.parts.plan
         self.best: dict[str, Any] | None = None
         self.last: dict[str, Any] = {}
+        self.watch, self.warnings = Watch(), list[dict[str, Any]]()
         self.stop_signal: int = 0
         self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
         self.evaluated = False  # has a row with the metrics been written?
@@ -103,6 +108,8 @@ class Training:
         steps, seconds = self.clock.step - self.row_at[0], self.clock.seconds - self.row_at[1]
         row = {"step": self.clock.step, "images": self.clock.step * self.parts.images_per_step}
         row |= ({"component": self.parts.component} if self.parts.meta else {}) | means
+        if self._sampled():
+            row |= self.parts.diversity()
         row["seconds"] = self.clock.seconds
         row["images_per_second"] = steps * self.parts.images_per_step / seconds if seconds > 0 else None
         self.row_at = (self.clock.step, self.clock.seconds)
@@ -110,11 +117,25 @@ class Training:
         for logger in self.loggers.values():
             logger.row(row)
         self.last = row
-        self.progress.update(self.clock.step, row)
+        warnings = self._seen(row)
+        for warning in warnings:
+            log.warning("step %d: %s", warning.step, warning.text)
+        self.progress.update(self.clock.step, row, self.watch.active)
         better = self._is_best(row)
-        if time.monotonic() - self.told > 1:
+        if warnings or time.monotonic() - self.told > 1:
             self._tell()
         return better
+
+    def _seen(self, row: dict[str, Any]) -> "list[Warning]":
+        """What the watch says to a row; it is kept for status.json."""
+        warnings = self.watch.see(row)
+        self.warnings += [warning._asdict() for warning in warnings]
+        return warnings
+
+    def _sampled(self) -> bool:
+        """Has a grid been due since the row before?"""
+        every, before = self.plan.sample_every, self.last.get("step", 0)
+        return self.clock.step // every > before // every or self.plan.spent(self.clock)
 
     def checkpoint(self) -> None:
         from gantool.runs import checkpoint
@@ -155,10 +176,13 @@ class Training:
         return resumed
 
     def _open(self, resumed: bool) -> None:
-        from gantool.runs import checkpoint, status
+        from gantool.runs import checkpoint, rows, status
         from gantool.runs.folder import write_atomically
 
         self.rows.truncate(self.clock.step)
+        for row in rows.read(self.folder.rows):
+            self._seen(row)
+            self.last = row
         checkpoint.rewind(self.folder, self.clock.step)
         started = status.read(self.folder).get("started") or status.now()
         write_atomically(
@@ -170,7 +194,7 @@ class Training:
             self.folder, state="running", command="train", started=started,
             resumed=status.now() if resumed else None, reason=None, error=None, ended=None,
             step=self.clock.step, best=self.best, choices=self.choices, overrides=self.overrides,
-            dataset=self.choices.get("dataset"),
+            dataset=self.choices.get("dataset"), warnings=self.warnings,
             architecture=self.choices.get("architecture"), objective=self.choices.get("objective"),
             tricks=list(self.config.get("trick") or {}), seed=self.cfg.seed, batch_size=self.cfg.batch_size,
             **self.parts.facts(), versions=status.environment(),
@@ -189,6 +213,7 @@ class Training:
 
         images = self.clock.step * self.parts.images_per_step
         now = {"step": self.clock.step, "images": images, "seconds": self.clock.seconds, "best": self.best}
+        now["warnings"] = self.warnings
         if self.parts.meta:
             now |= {"component": self.parts.component, "components": self.parts.meta.rounds}
         status.update(self.folder, **now, **({"last": self.last} if self.last else {}), **changes)

@@ -38,14 +38,14 @@ class Alternating:
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
         for _ in range(self.discriminator_steps):
             d_loss, d_stats = game.d_loss()
-            move(game, d, d.grads(d_loss))
+            d_norm = move(game, d, d.grads(d_loss))
             after_d(game)
         for _ in range(self.generator_steps):
             g_loss, g_stats = game.g_loss()
-            move(game, g, g.grads(g_loss))
+            g_norm = move(game, g, g.grads(g_loss))
             after_g(game)
         end_round(game, d, g)
-        return d_stats | g_stats
+        return d_stats | g_stats | norms(game, d_norm, g_norm)
 
 
 class Simultaneous:
@@ -58,11 +58,11 @@ class Simultaneous:
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
         stats, *grads = self.field(game, d, g)
-        self.step(game, (d, g), grads)
+        d_norm, g_norm = self.step(game, (d, g), grads)
         after_d(game)
         after_g(game)
         end_round(game, d, g)
-        return stats
+        return stats | norms(game, d_norm, g_norm)
 
     def field(self, game: Game, d: Player, g: Player) -> tuple[Stats, Sequence[Tensor], Sequence[Tensor]]:
         """Columns, and each player's gradients, at the present weights."""
@@ -71,9 +71,9 @@ class Simultaneous:
         g_loss, g_stats = game.g_loss()
         return d_stats | g_stats, d_grads, g.grads(g_loss)
 
-    def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> None:
-        for player, mine in zip(players, grads, strict=True):
-            move(game, player, mine)
+    def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Moves both; the norms of their gradients."""
+        return [move(game, player, mine) for player, mine in zip(players, grads, strict=True)]
 
 
 class Optimistic(Simultaneous):
@@ -82,9 +82,8 @@ class Optimistic(Simultaneous):
     With plain gradients, w - 2 lr g_t + lr g_(t-1); with Adam, the same of Adam's steps.
     """
 
-    def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> None:
-        for player, mine in zip(players, grads, strict=True):
-            move(game, player, mine, optimistic=True)
+    def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        return [move(game, player, mine, optimistic=True) for player, mine in zip(players, grads, strict=True)]
 
 
 class ExtraGradient(Simultaneous):
@@ -96,13 +95,13 @@ class ExtraGradient(Simultaneous):
     def real_batches(self, game: Game) -> int:
         return 2 * super().real_batches(game)
 
-    def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> None:
+    def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         here = [player.weights() for player in players]
         super().step(game, players, grads)
         _, *ahead = self.field(game, *players)
         for player, weights in zip(players, here, strict=True):
             player.put_back(weights)
-        super().step(game, players, ahead)
+        return super().step(game, players, ahead)
 
 
 class Consensus(Simultaneous):
@@ -141,13 +140,13 @@ class Unrolled:
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
         d_loss, d_stats = game.d_loss()
-        move(game, d, d.grads(d_loss))
+        d_norm = move(game, d, d.grads(d_loss))
         after_d(game)
         g_loss, g_stats = game.g_loss(self._later(game, d) if self._looks_ahead(game) else None)
-        move(game, g, g.grads(g_loss))
+        g_norm = move(game, g, g.grads(g_loss))
         after_g(game)
         end_round(game, d, g)
-        return d_stats | g_stats
+        return d_stats | g_stats | norms(game, d_norm, g_norm)
 
     def _looks_ahead(self, game: Game) -> bool:
         return self.unrolled_steps > 0 and game.objective.critic
@@ -176,9 +175,16 @@ def hooked(game: Game, grads: Sequence[Tensor]) -> Sequence[Tensor]:
     return grads
 
 
-def move(game: Game, player: Player, grads: Sequence[Tensor], optimistic: bool = False) -> None:
-    """Let the hooks see the gradients, then step."""
-    player.apply(hooked(game, grads), optimistic)
+def move(game: Game, player: Player, grads: Sequence[Tensor], optimistic: bool = False) -> Tensor:
+    """Let the hooks see the gradients, then step. Returns the norm of all the gradients that were stepped by."""
+    grads = hooked(game, grads)
+    player.apply(grads, optimistic)
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads))))
+
+
+def norms(game: Game, d_norm: Tensor, g_norm: Tensor) -> Stats:
+    """As columns; where no D learns it has no gradients."""
+    return ({"d_grad_norm": d_norm} if game.objective.critic else {}) | {"g_grad_norm": g_norm}
 
 
 @torch.no_grad()

@@ -111,6 +111,7 @@ def _panels(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[str, str]]]
     players = {"losses": {"d_loss": ("discriminator", D), "g_loss": ("generator", G)}}
     for title, name in (("D's accuracy", "d_accuracy"), ("D's mean output", "d")):
         players[title] = {f"{name}_real": ("on real", REAL), f"{name}_fake": ("on fake", FAKE)}
+    players["gradient norms"] = {"d_grad_norm": ("discriminator", D), "g_grad_norm": ("generator", G)}
     taken = {name for names in players.values() for name in names}
     terms = [name for name in filled if name not in taken and kind(name) == "player"]
     colours = dict(zip(terms, OTHERS * len(terms), strict=False))

@@ -1,0 +1,77 @@
+"""Optimiser pairs, as the command line composes them: each player has its own rule, rate and schedule."""
+
+import pytest
+import torch
+
+from gantool.config.build import Builder
+from toys import composed_game, plain, weights
+
+PAIRS = {  # (kind, settings) of G and of D, from the papers that the YAML names
+    "adam": [("Adam", {"lr": 2e-4, "betas": (0.5, 0.999), "weight_decay": 0.0})] * 2,
+    "adamw": [("AdamW", {"lr": 2e-4, "betas": (0.5, 0.999), "weight_decay": 0.01})] * 2,
+    "ttur": [("Adam", {"lr": 1e-4, "betas": (0.5, 0.9)}), ("Adam", {"lr": 3e-4, "betas": (0.5, 0.9)})],
+    "adam_sgd": [("Adam", {"lr": 2e-4, "betas": (0.5, 0.999)}), ("SGD", {"lr": 0.1, "momentum": 0.5})],
+}
+
+
+def players(compose, *overrides: str):
+    """(G, D), the networks' weights before, and their gradients at hand."""
+    torch.manual_seed(0)
+    game = composed_game(compose, *overrides)
+    d, g = Builder((), 100).players(game, plain(compose(*overrides))["optimizer"])
+    return g, d
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_each_player_gets_its_own(compose, name):
+    for player, (kind, settings) in zip(players(compose, f"optimizer={name}"), PAIRS[name], strict=True):
+        (group,) = player.optimizer.param_groups
+        assert type(player.optimizer).__name__ == kind
+        assert {key: group[key] for key in settings} == settings
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_first_step_is_that_of_the_rule(compose, name):
+    """From gradients of 2 everywhere: Adam moves by lr, its corrected means being 2 and 4 (Kingma and Ba 2014,
+    algorithm 1); AdamW first takes the share lr * weight_decay away (Loshchilov and Hutter 2019, algorithm 2); SGD
+    moves by 2 lr, its momentum being empty."""
+    for player, (kind, settings) in zip(players(compose, f"optimizer={name}"), PAIRS[name], strict=True):
+        before, lr = player.weights(), settings["lr"]
+        player.apply([torch.full_like(weight, 2.0) for weight in before])
+        kept = 1 - lr * settings["weight_decay"] if kind == "AdamW" else 1
+        for old, new in zip(before, player.weights(), strict=True):
+            torch.testing.assert_close(new, kept * old - (2 * lr if kind == "SGD" else lr), rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("scheduled", ["generator", "discriminator"])
+def test_a_schedule_slows_its_own_player(compose, name, scheduled):
+    """Linear to 0 over ten rounds; after five, its step is half as long as without."""
+    falling = [f"optimizer.{scheduled}.schedule.{key}" for key in ("kind=linear", "end=10")]
+    pairs = zip(players(compose, f"optimizer={name}"), players(compose, f"optimizer={name}", *falling), strict=True)
+    for which, (steady, slowed) in zip(("generator", "discriminator"), pairs, strict=True):
+        for player in (steady, slowed):
+            player.clock.now.fill_(5)
+        moved = []
+        for player in (steady, slowed):
+            before = player.weights()
+            player.apply([torch.ones_like(weight) for weight in before])
+            moved.append(sum((new - old).double().sum() for old, new in zip(before, player.weights(), strict=True)))
+        assert float(moved[1] / moved[0]) == pytest.approx(0.5 if which == scheduled else 1.0, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_step_of_the_game_moves_both(compose, name):
+    overrides = (f"optimizer={name}",)
+    torch.manual_seed(0)
+    game = composed_game(compose, *overrides)
+    builder = Builder((), 100)
+    config = plain(compose(*overrides))
+    d, g = builder.players(game, config["optimizer"])
+    before = weights(game.nets)
+    game.source.prepare(1)
+    stats = builder.make("update", config["update"])(game, d, g)
+    moved = [not torch.equal(old, new) for old, new in zip(before, weights(game.nets), strict=True)]
+    assert all(moved)
+    assert stats["d_grad_norm"] > 0
+    assert stats["g_grad_norm"] > 0
