@@ -464,6 +464,19 @@ def test_steps_ahead_pass_the_hooks_too():
     assert w == pytest.approx(complex(START.real - LR * (later + 3 * LR * START.real) / 2, later), rel=1e-12)
 
 
+@pytest.mark.parametrize("by", ["norm", "value"])
+def test_steps_ahead_pass_through_clipping(by):
+    """Several weights, one of which has no gradient. A limit that is not reached changes nothing."""
+    ends = []
+    for tricks in ({}, {"clip": GradientClipping(100.0, by)}, {"clip": GradientClipping(0.01, by)}):
+        game = smooth(Minimax())
+        game = Game(*game.nets.values(), game.objective, tricks, game.source)
+        Unrolled(3)(game, *players(game, 0.1, torch.optim.Adam))
+        ends.append(flat(weights(game.nets)))
+    assert ends[1] == pytest.approx(ends[0], rel=1e-9)
+    assert torch.isfinite(ends[2]).all()
+
+
 def test_adaptive_hooks_do_not_see_the_steps_ahead():
     class Watching(Trick):
         seen = 0

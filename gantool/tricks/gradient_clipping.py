@@ -22,8 +22,8 @@ class GradientClipping(Trick):
         self.limit, self.by = limit, by
 
     def gradients(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
-        grads = list(grads)
         if self.by == "value":
-            return torch._foreach_clamp_min(torch._foreach_clamp_max(grads, self.limit), -self.limit)
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-        return torch._foreach_mul(grads, (self.limit / norm.clamp(min=1e-12)).clamp(max=1.0))
+            return [grad.clamp(-self.limit, self.limit) for grad in grads]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
+        scale = (self.limit / norm.clamp(min=1e-12)).clamp(max=1.0)
+        return [grad * scale for grad in grads]  # not by _foreach_mul: torch cannot always differentiate that
