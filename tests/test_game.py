@@ -34,9 +34,9 @@ class Logged(Trick):
     def ready(self, nets) -> None:
         self.log.append(f"ready {self.name}")
 
-    def replay(self, fake: Tensor) -> Tensor:
+    def replay(self, fake: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         self.log.append(f"replay {self.name} {float(fake.detach()[0, 0]):g}")
-        return fake + 10
+        return fake + 10, label
 
     def view(self, image: Tensor) -> Tensor:
         self.log.append(f"view {self.name} {float(image[0, 0].detach()):g}")

@@ -251,7 +251,8 @@ def refused_with_reason(made: dict[str, Any], kind: str) -> bool:
 def missing_norm(made: dict[str, Any]) -> bool:
     """Is a BatchNorm to be replaced that is not there, or that another trick has replaced?"""
     wanted = [node["player"] for name, node in made["trick"].items() if name.endswith("_batch_norm")]
-    there = {player: made["architecture"][player].get("batch_norm", False) for player in ("generator", "discriminator")}
+    nets = {player: made["architecture"][player] for player in ("generator", "discriminator")}
+    there = {player: net.get("normalization") == "batch" for player, net in nets.items()}
     return any(sum(each in (player, "both") for each in wanted) > there[player] for player in there)
 
 
