@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cli_helpers import Gantool, gantool_fixture, read_status  # noqa: F401 (it is a fixture)
+from gantool.commands.results import stated
 from gantool.engine import watch
 from gantool.engine.diversity import Diversity, alike, spread
 from gantool.engine.watch import ENOUGH, PATIENCE, RULES, WARM_UP, Watch
@@ -25,11 +26,12 @@ WON = {"d_accuracy_real": 1.0, "d_accuracy_fake": 1.0, "g_grad_norm": 1e-5}
 CALM = {"d_accuracy_real": 0.6, "d_accuracy_fake": 0.6, "g_grad_norm": 1.0, "d_loss": 1.3, "g_loss": 0.7}
 
 
-def told(rows: list[dict[str, float]], first: int = 1000) -> list[tuple[str, int]]:
+def told(rows: list[dict[str, float]], first: int = 1000, apart: int = 10) -> list[tuple[str, int]]:
     """Name of each warning and the row, from 1, after which it was told."""
-    seen = Watch()
-    return [(each.name, row - first + 1) for row, values in enumerate(rows, first) for each in
-            seen.see({"step": row} | values)]  # fmt: skip
+    seen, found = Watch(), []
+    for number, row in enumerate(rows, 1):
+        found += [(each.name, number) for each in seen.see({"step": first + apart * number} | row)]
+    return found
 
 
 # ---------------------------------------------------------------- the rules
@@ -70,7 +72,14 @@ def test_objectives_without_accuracies_are_judged_by_the_rest():
 
 
 def test_samples_are_not_judged_before_g_has_begun():
-    assert told([{"diversity": 0.01}] * 20, first=WARM_UP - 10) == [("samples_collapsed", 13)]
+    """The first row that is judged is the tenth, at the end of the warm-up."""
+    assert told([{"diversity": 0.01}] * 20, first=WARM_UP - 100) == [("samples_collapsed", 12)]
+
+
+def test_rows_of_a_few_steps_must_be_more():
+    """Three rows three steps apart are nine steps, the length of a spike; 20 steps are over at the eighth row."""
+    assert told([WON] * 7, apart=3) == []
+    assert told([WON] * 8, apart=3) == [("discriminator_won", 8)]
 
 
 @pytest.mark.parametrize("column", watch.COLUMNS)
@@ -178,6 +187,35 @@ def test_warnings_are_kept_on_resume_and_forgotten_with_their_rows(gantool: Gant
     assert re.search(r"step 130/130 .*warning: discriminator_won", again.err)
     assert gantool("train", "resume=run", "checkpoint=10", "steps=12").code == 0
     assert read_status(RUN)["warnings"] == []
+
+
+# ---------------------------------------------------------------- runs that do not fail
+
+
+def silent(gantool: Gantool, experiment: str, *settings: str) -> None:
+    """Rows every few steps, so that there is much to be wrong about."""
+    done = gantool("train", f"experiment={experiment}", "metric=[]", "logger=[]", "hydra.run.dir=run", *settings)
+    assert done.code == 0, done.err
+    assert len(read(RUN / "metrics.jsonl")) > 10
+    assert read_status(RUN)["warnings"] == []
+    assert "Against it" not in done.err
+
+
+@pytest.mark.parametrize("experiment", ["demo", "ring_gradient_penalty"])
+def test_healthy_runs_beyond_the_warm_up(gantool: Gantool, experiment):
+    small = [f"architecture.{player}.hidden=[64,64]" for player in ("generator", "discriminator")]
+    silent(gantool, experiment, "steps=640", "tick_every=16", "sample_every=64", "batch_size=32", *small)
+
+
+@pytest.mark.parametrize("experiment", ["ring_wgan_gp", "mmd_digits", "began_digits", "ring_hinge", "ring_f_gan"])
+def test_healthy_beginnings(gantool: Gantool, experiment):
+    silent(gantool, experiment, "steps=48", "tick_every=4", "sample_every=48", "batch_size=32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", [each.name for each in stated() if "mnist" not in each.name])
+def test_healthy_experiments(gantool: Gantool, experiment):
+    silent(gantool, experiment, "steps=1500", "tick_every=15", "sample_every=50")
 
 
 # ---------------------------------------------------------------- columns

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 PATIENCE = 3  # rows on end in which a sign must be there, and gone to count as over: single rows are blips
+LASTING = 20  # steps from the first of these rows to the last, at least: rows of a short run are blips themselves
 SURE = 0.99  # of reals, and of fakes; where G has learnt, D is right about half (Goodfellow et al. 2014, theorem 1)
 VANISHED = 1e-2  # norm of G's gradients: under a perfect D it falls to 0 (Arjovsky and Bottou 2017, theorem 2.4)
 SHARE = 0.01  # or this share of what was usual, for games whose gradients are large
@@ -81,6 +82,7 @@ class Watch:
     def __init__(self) -> None:
         self.sizes: dict[str, list[float]] = {name: [] for name in COLUMNS}
         self.streaks = dict.fromkeys(RULES, 0)  # rows on end with a sign; negative: without
+        self.since = dict.fromkeys(RULES, 0)  # the step of the first of these rows
         self.active: list[str] = []  # names of the signs that were told and are not over
 
     def see(self, row: Row) -> list[Warning]:
@@ -99,10 +101,12 @@ class Watch:
             return None
         streak = self.streaks[name]
         self.streaks[name] = max(streak, 0) + 1 if said else min(streak, 0) - 1
-        if name in self.active:
-            if self.streaks[name] <= -PATIENCE:
-                self.active.remove(name)
-        elif self.streaks[name] >= PATIENCE:
+        if abs(self.streaks[name]) == 1:
+            self.since[name] = row["step"]
+        lasted = abs(self.streaks[name]) >= PATIENCE and row["step"] - self.since[name] >= LASTING
+        if lasted and not said and name in self.active:
+            self.active.remove(name)
+        elif lasted and said and name not in self.active:
             self.active.append(name)
             return Warning(name, row["step"], f"{said}. Against it: {REMEDIES[name]}")
         return None
