@@ -8,7 +8,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types reference results clean
+.PHONY: help demo test lint format types reference results costs clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -36,6 +36,9 @@ reference: $(VENV)/.installed ## renew the generated tables of conf/README.md
 
 results: $(VENV)/.installed ## train every experiment that states a figure, and write outputs/RESULTS.md; ARGS="NAME ..." picks some
 	@$(BIN)/gantool results $(ARGS)
+
+costs: $(VENV)/.installed ## measure what each trick costs a step, into outputs/PERFORMANCE.md
+	@$(BIN)/python -m gantool.commands.costs $(ARGS)
 
 clean: ## remove caches and build output; runs, data and the environment stay
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

@@ -42,7 +42,20 @@ def test_base_that_is_not_there_is_one_sentence(gantool: Gantool, tmp_path):
 
 def test_a_base_where_none_is_taken_is_refused(gantool: Gantool, tmp_path):
     said = gantool("train", "objective=hinge", "objective.base=minimax")
-    assert said.code == 2 and "base" in said.err and "Traceback" not in said.err
+    assert said.code == 2 and "this objective is built on no other: drop it" in said.err
+    several = gantool("train", "objective=info", "objective.base=[hinge,minimax]")
+    assert several.code == 2 and "takes the name of one option" in several.err
+    assert files(tmp_path) == []
+
+
+def test_settings_that_would_change_nothing_are_refused(gantool: Gantool, tmp_path):
+    for chosen, words in (
+        (["objective=mmd", "update.discriminator_steps=5"], "this objective has no discriminator: leave it out"),
+        (["labels=100"], "hides classes that this objective does not look at"),
+        (["architecture=mlp_salimans2016", "batch_size=1"], "BatchNorm needs two examples"),
+    ):
+        said = gantool("train", "dataset=digits", *chosen)
+        assert said.code == 2 and words in said.err, said.err
     assert files(tmp_path) == []
 
 

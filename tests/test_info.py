@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.types import Verdict
 from gantool.game.updates import Player
@@ -63,6 +64,23 @@ def test_continuous_codes_by_hand():
     logs = [-((c - m) ** 2) / (2 * s**2) - math.log(s * math.sqrt(2 * math.pi)) for c, m in ((0.5, 0.3), (-1.0, 0.0))]
     known = sum(logs) / 2 + math.log(2)
     assert found(info([], 1, std=s), codes, means) == pytest.approx((0, known), abs=1e-12)
+
+
+def test_the_column_of_continuous_codes_takes_the_best_width():
+    """Of two numbers found with errors of 0.1 and 0.5: the sum of log 2 - log(2 pi e error^2) / 2, 1.58 and -0.03."""
+    objective = info([], 2)
+    codes = torch.zeros(4, 2, dtype=torch.float64)
+    guesses = torch.tensor([[0.1, 0.5], [-0.1, -0.5], [0.1, -0.5], [-0.1, 0.5]], dtype=torch.float64)
+    said = Verdict(torch.cat([codes[:, :1], guesses], dim=1), codes)
+    shown = turn(codes, codes, None, latent=codes)
+    known = sum(math.log(2) - math.log(2 * math.pi * math.e * error**2) / 2 for error in (0.1, 0.5))
+    found = objective.report(shown, said, said)
+    assert float(found["information_continuous"]) == pytest.approx(known) and "information" not in found
+    assert known > found_bound(objective, codes, guesses)
+
+
+def found_bound(objective: Info, codes: Tensor, guesses: Tensor) -> float:
+    return found(objective, codes, guesses)[1]
 
 
 # ---------------------------------------------------------------- the codes
@@ -213,7 +231,7 @@ def test_needs_of_the_base_are_inherited(compose):
 
 def test_bases_without_features_or_with_codes_are_refused():
     for base in (MomentMatching(), info()):
-        with pytest.raises(ValueError, match="take another base"):
+        with pytest.raises(UsageError, match="take another base"):
             Info(base)
 
 

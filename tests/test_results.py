@@ -74,6 +74,20 @@ def test_page_compares_what_was_reached_with_what_is_stated(tmp_path):
     assert "| `gantool train experiment=absent` | not run here (fid <= 9) |  |  |" in lines
     assert "torch 2.x" in lines and not reached
     assert results.table([good, absent], range(2), tmp_path)[1]
+    older = {results.folder_of(tmp_path, good, seed).root for seed in range(2)}
+    assert "not run here (modes >= 8)" in results.table([good], range(2), tmp_path, older)[0]
+
+
+def test_a_run_that_failed_is_not_passed_over(tmp_path):
+    part = Experiment("part", (Figure("modes", ">=", 8),))
+    finished(tmp_path, part, 0, modes=8)
+    lines, reached = results.table([part], range(2), tmp_path)
+    assert "**no**: 1 of 2 seeds" in lines and not reached
+    broken = results.folder_of(tmp_path, part, 1)
+    broken.root.mkdir()
+    broken.status.write_text(json.dumps({"state": "diverged", "reason": "d_loss was no longer finite"}))
+    lines, reached = results.table([part], range(2), tmp_path)
+    assert "**no**: diverged, d_loss was no longer finite" in lines and not reached
 
 
 def test_command_trains_what_is_missing_once_and_anew_when_it_changed(gantool: Gantool, tmp_path, monkeypatch):

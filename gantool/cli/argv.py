@@ -49,6 +49,8 @@ def quoted_path(override: str) -> str:
 def based(override: str) -> str:
     """`objective.base=hinge`, which names an option -> `objective@objective.base=hinge`, as Hydra has it."""
     key, equals, value = override.partition("=")
+    if key == "objective.base" and value.startswith("["):
+        raise UsageError("objective.base takes the name of one option: objective.base=hinge")
     return f"objective@{override}" if equals and re.fullmatch(r"objective(\.base)+", key) and value else override
 
 

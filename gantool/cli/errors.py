@@ -106,6 +106,11 @@ def _composition(error: BaseException, asked: Asked) -> str | None:
 
     if isinstance(error, MissingConfigException):
         return _unknown_option(error, asked)
+    if "'objective@objective.base" in str(error):
+        return (
+            "objective.base: this objective is built on no other: drop it, or take objective=info, auxiliary_classifier "
+            "or feature_matching, which are"
+        )
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, error.message, asked)
     for one in (error, error.__cause__, error.__context__):

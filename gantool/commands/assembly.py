@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantool.commands.doctor import cpu_model
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
 from gantool.engine.deploy import Deployed
@@ -78,8 +79,21 @@ class Assembly:
         if self.device.type in ("cpu", "cuda") and len(shape) == 3:
             for part in (self.game.nets, self.game.tricks):
                 part.to(memory_format=torch.channels_last)
+        self._check_use()
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
         self._deploy()
+
+    def _check_use(self) -> None:
+        """Settings that would change nothing are refused."""
+        objective, steps = self.game.objective, self.update.discriminator_steps
+        if not objective.critic and steps > 1:
+            raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
+        used = self.config["architecture"]["class_conditional"] or objective.needs_labelled or objective.needs_classes
+        if self.config["labels"] and not used:
+            raise UsageError(
+                f"labels={self.config['labels']} hides classes that this objective does not look at: leave it out, or "
+                "take objective=semi_supervised or auxiliary_classifier"
+            )
 
     def _deploy(self) -> None:
         self.deployed = deployed(self.game, self.config, self.spec, self.builder, meta=self.meta)
@@ -150,7 +164,7 @@ class Assembly:
         return None
 
     def facts(self) -> dict[str, Any]:
-        return {"device": device_name(self.device), "precision": self.precision, "data": self.data}
+        return {"device": device_name(self.device), "cpu": cpu_model(), "precision": self.precision, "data": self.data}
 
     # ---------------------------------------------------------------- state
 

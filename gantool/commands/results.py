@@ -8,13 +8,12 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from gantool.commands.doctor import cpu_model
 from gantool.config.schema import conf_dir
 from gantool.errors import RunError, UsageError
 from gantool.runs import status
@@ -75,15 +74,19 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(
             f"no experiment {min(unknown)!r} states a figure; those that do: {', '.join(_names(experiments))}"
         )
-    seeds = range(max(1, options.seeds))
+    if options.seeds < 1:
+        raise UsageError(f"--seeds={options.seeds} trains nothing: give 1 or more")
+    seeds = range(options.seeds)
     if not options.no_training:
         for experiment in chosen:
             for seed in seeds:
                 train(experiment, seed, folder_of(options.folder, experiment, seed))
-    lines, reached = table(experiments, seeds, options.folder)
+    runs = {(each, seed): folder_of(options.folder, each, seed) for each in experiments for seed in seeds}
+    older = {folder.root for (each, seed), folder in runs.items() if is_older(each, seed, folder)}
+    lines, reached = table(experiments, seeds, options.folder, older)
     text = HEAD.format(seeds="seed 0" if len(seeds) == 1 else f"mean ± sd over seeds 0 to {seeds[-1]}") + lines
     write_atomically(options.page, lambda file: file.write(text.encode()))
-    print(table(chosen, seeds, options.folder)[0])
+    print(table(chosen, seeds, options.folder, older)[0])
     print(options.page)
     return 0 if reached else 1
 
@@ -112,10 +115,7 @@ def train(experiment: Experiment, seed: int, folder: RunFolder) -> None:
     """A run that is finished, of this very configuration, stays; one that was interrupted goes on."""
     settings = experiment.settings(seed)
     command = [sys.executable, "-m", "gantool", "train", *settings]
-    shown = subprocess.run([*command, "--cfg", "job", "--resolve"], capture_output=True, text=True)
-    if shown.returncode:
-        raise RunError(f"{experiment.name} cannot be composed: {shown.stderr.strip()}")
-    if folder.config.is_file() and read_config(folder.config) != _plain(yaml.safe_load(shown.stdout)):
+    if is_older(experiment, seed, folder):
         print(f"{experiment.name}: its configuration has changed, it is trained anew", file=sys.stderr)
         shutil.rmtree(folder.root)
     code = subprocess.run([*command, f"hydra.run.dir={folder.root}"]).returncode
@@ -125,18 +125,35 @@ def train(experiment: Experiment, seed: int, folder: RunFolder) -> None:
         print(f"{experiment.name}: not trained here (exit code {code})", file=sys.stderr)
 
 
+def is_older(experiment: Experiment, seed: int, folder: RunFolder) -> bool:
+    """Is there a run, of another configuration than today's?"""
+    if not folder.config.is_file():
+        return False
+    command = [sys.executable, "-m", "gantool", "train", *experiment.settings(seed), "--cfg", "job", "--resolve"]
+    shown = subprocess.run(command, capture_output=True, text=True)
+    if shown.returncode:
+        raise RunError(f"{experiment.name} cannot be composed: {shown.stderr.strip()}")
+    return read_config(folder.config) != _plain(yaml.safe_load(shown.stdout))
+
+
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in ("trust", "checkpoint")}
 
 
-def table(experiments: Sequence[Experiment], seeds: Sequence[int], base: Path) -> tuple[str, bool]:
+def table(
+    experiments: Sequence[Experiment],
+    seeds: Sequence[int],
+    base: Path,
+    older: Collection[Path] = (),  # folders of runs whose configuration is not today's
+) -> tuple[str, bool]:
     """The page's table and machines, and whether all that was trained reached what is stated."""
     rows, machines, reached = [], set(), True
     for experiment in experiments:
-        runs = [status.read(folder_of(base, experiment, seed)) for seed in seeds]
-        runs = [run for run in runs if run.get("state") == "done"]
+        folders = [folder_of(base, experiment, seed) for seed in seeds]
+        told = [status.read(folder) for folder in folders if folder.root not in older]
+        runs = [run for run in told if run.get("state") == "done"]
         machines |= {_machine(run) for run in runs}
-        cells = list(_cells(experiment, runs))
+        cells = [*_cells(experiment, runs), *_missing(told, len(seeds))]
         reached = reached and all("**no**" not in cell for cell in cells)
         command = shlex.join(["gantool", "train", *experiment.settings(0)])
         time = f"{statistics.mean(run['seconds'] for run in runs):.0f} s" if runs else ""
@@ -164,6 +181,16 @@ def _cells(experiment: Experiment, runs: Sequence[dict[str, Any]]) -> Iterator[s
             yield f"{_spread(values)}, **no** ({stated})"
 
 
+def _missing(told: Sequence[dict[str, Any]], wanted: int) -> Iterator[str]:
+    """What became of runs that have no figure, where others have, or where they failed."""
+    for run in told:
+        if run and run["state"] != "done":
+            yield f"**no**: {run['state']}, {run.get('reason') or run.get('error') or 'not at its end'}"
+    done = sum(run.get("state") == "done" for run in told)
+    if 0 < done < wanted:
+        yield f"**no**: {done} of {wanted} seeds"
+
+
 def _spread(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
@@ -174,7 +201,7 @@ def _spread(values: Sequence[float | None]) -> str:
 
 def _machine(run: dict[str, Any]) -> str:
     versions = run.get("versions") or {}
-    kind = cpu_model() if str(run.get("device")).startswith("cpu") else run.get("device")
+    kind = run.get("cpu") if str(run.get("device")).startswith("cpu") else run.get("device")
     return f"{kind}, {run.get('precision')}, torch {versions.get('torch')}, gantool {versions.get('gantool')}."
 
 

@@ -141,6 +141,9 @@ class Builder:
             discriminator = Identity(**facts)
         if projection:
             discriminator.project(told)
+        layers = [*generator.modules(), *discriminator.modules()]
+        if source.batch_size < 2 and any(isinstance(layer, nn.BatchNorm1d) for layer in layers):
+            raise UsageError("BatchNorm needs two examples or more to compare: give batch_size=2 or more")
         return Game(generator, discriminator, objective, choice.tricks, source)
 
     def classifier(self, cfg: Mapping[str, Any], shape: Shape) -> nn.Module:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from gantool.errors import UsageError
 from gantool.game.hooks import Objective
 from gantool.game.types import Critic, Stats, Turn, Verdict
 
@@ -17,8 +18,9 @@ class Extended(Objective):
     def __init__(self, base: Objective, extra: int = 0):
         super().__init__()
         if base.energy or not base.critic:
-            raise ValueError(
-                f"base: {type(base).__name__} has no discriminator with features or further outputs: take another base"
+            raise UsageError(
+                f"objective.base: {type(base).__name__} has no discriminator whose features or further outputs could be "
+                "used (began and mmd have none): take another base"
             )
         self.base, self.logits = base, base.logits + extra
         self.codes, self.has_targets, self.threshold = base.codes, base.has_targets, base.threshold

@@ -57,7 +57,8 @@ class Judged:
 class ClassAccuracy(Judged):
     """`class_accuracy`: the share of samples that the judge reads as the class that was asked for, each class as often.
 
-    `class_accuracy_worst`: of the class where it is least.
+    `class_accuracy_worst`: of the class where it is least. `class_variety`: the variance of a class's samples over that
+    of its examples, summed over pixels, mean over the classes; 0 for one image a class, 1 for the data.
     """
 
     def __init__(self, conditional: bool, samples: Count = 200, floor: Share = 0.9):
@@ -73,9 +74,14 @@ class ClassAccuracy(Judged):
         super().check(dataset, objective)
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
-        classes = range(len(dataset.names))
-        right = [float((self.read(trained.fakes(self.samples, c)) == c).double().mean()) for c in classes]
-        return {"class_accuracy": sum(right) / len(right), "class_accuracy_worst": min(right), **self.trust()}
+        data = dataset.load("train")
+        right, variety = [], []
+        for label in range(len(dataset.names)):
+            drawn = trained.fakes(self.samples, label)
+            right.append(float((self.read(drawn) == label).double().mean()))
+            variety.append(_variance(drawn) / _variance(to_float(data.pixels[data.labels == label])))
+        accuracy = {"class_accuracy": sum(right) / len(right), "class_accuracy_worst": min(right)}
+        return {**accuracy, "class_variety": sum(variety) / len(variety), **self.trust()}
 
 
 class ClassesDrawn(Judged):
@@ -94,6 +100,11 @@ class ClassesDrawn(Judged):
         data = _shares(labels[labels >= 0], classes)
         kl = torch.special.xlogy(drawn, drawn) - torch.special.xlogy(drawn, data)
         return {"class_kl": float(kl.sum()), **self.trust()}
+
+
+def _variance(examples: Tensor) -> float:
+    """(N, *data shape) -> the mean squared distance from their mean."""
+    return float(examples.flatten(1).double().var(dim=0, correction=0).sum())
 
 
 def _shares(labels: Tensor, classes: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gantool.errors import UsageError
 from gantool.game.extended import Extended
 from gantool.game.hooks import Objective
 from gantool.game.ranges import Count, Natural, NonNegative, Positive
@@ -33,9 +34,9 @@ class Info(Extended):
         codes = (*categorical, *(1 for _ in range(continuous)))
         super().__init__(base, sum(codes))
         if base.codes:
-            raise ValueError("base: it has codes of its own: take another base")
+            raise UsageError("objective.base has codes of its own, which would mix with these: take another base")
         if not codes or 1 in categorical:
-            raise ValueError("categorical: give codes of 2 or more values, or continuous codes, or both")
+            raise UsageError("objective.categorical: give codes of 2 or more values, or continuous codes, or both")
         self.codes, self.sizes, self.continuous = codes, tuple(categorical), continuous
         self.weight, self.continuous_weight, self.std = weight, continuous_weight, std
 
@@ -60,10 +61,19 @@ class Info(Extended):
 
     def report(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Stats:
         """L_I in nats, of either kind of code: at most log(values) for each categorical one."""
-        categorical, continuous = self.information(turn.latent, on_fake)
-        found = {"information": categorical} if self.sizes else {}
-        found |= {"information_continuous": continuous} if self.continuous else {}
+        found = {"information": self.information(turn.latent, on_fake)[0]} if self.sizes else {}
+        if self.continuous:
+            found["information_continuous"] = self._of_numbers(turn.latent, on_fake)
         return super().report(turn, on_real, on_fake) | found
+
+    def _of_numbers(self, latent: Tensor, on_fake: Verdict) -> Tensor:
+        """L_I of the continuous codes with the best width for each: log 2 - log(2 pi e E error^2) / 2, which is larger
+        than with `std` and a lower bound as well.
+        """
+        first = sum(self.sizes)
+        errors = latent[:, first : sum(self.codes)] - self.rest(on_fake)[:, first:]
+        spread = errors.square().mean(dim=0).clamp(min=1e-12)
+        return (math.log(2) - (2 * math.pi * math.e * spread).log() / 2).sum()
 
     def information(self, latent: Tensor, on_fake: Verdict) -> tuple[Tensor, Tensor]:
         """(N, Z) -> L_I of the categorical and of the continuous codes, scalars in nats."""

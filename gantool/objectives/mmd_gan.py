@@ -41,6 +41,6 @@ class MMDGAN(MomentMatching):
         here = turn.critic(image, label).logits
         real = turn.critic(turn.real, turn.label).logits
         fake = turn.critic(turn.fake, turn.fake_label).logits
-        unit = self.unit(*pairs(squared_distances, real, fake))
+        unit = self.unit(*pairs(squared_distances, real, fake)) if self.relative else real.new_ones(())
         to_real, to_fake = (self.kernel(squared_distances(here, each), unit) for each in (real, fake))
         return to_real.mean(dim=1) - to_fake.mean(dim=1)
