@@ -426,7 +426,7 @@ def test_an_autoencoder_weighs_no_examples():
     class Energetic(NonSaturating):
         energy = True
 
-    choice = Choice("objective began", Energetic(), {}, Autoencoder, 4, 0, 0, False, False)
+    choice = Choice("objective began", Energetic(), {}, Autoencoder, 4, (1, 8, 8), 0, 0, False, False)
     assert list(misfits(choice)) == []
     (sentence,) = misfits(replace(choice, classifies=True))
     assert "does not tell real from fake" in sentence

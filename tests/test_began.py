@@ -115,7 +115,7 @@ def test_columns_of_a_step(compose):
     game.source.reserve(1)
     game.source.prepare(1)
     stats = Alternating()(game, *players(game, lr=0.01))
-    assert set(stats) == {"d_loss", "d_real", "d_fake", "k", "convergence", "g_loss"}
+    assert set(stats) == {"d_loss", "d_real", "d_fake", "k", "convergence", "g_loss", "d_grad_norm", "g_grad_norm"}
     assert float(stats["d_real"]) < 0, "realness is the error, negated"
     assert float(stats["convergence"]) == pytest.approx(
         -float(stats["d_real"]) + abs(float(stats["d_fake"]) - float(stats["d_real"]) / 2), rel=1e-5

@@ -362,7 +362,7 @@ def test_only_g_moves(compose, update, optimizer, scheduled):
     assert int(game.source.drawn) == drawn * game.source.batch_size
     assert weights(game.nets["discriminator"]) == []
     assert not any(same([a], [b]) for a, b in zip(before, weights(game.nets["generator"]), strict=True))
-    assert {"g_loss", "divergence"} == set(stats)
+    assert {"g_loss", "g_grad_norm", "divergence"} == set(stats)
     assert (int(d.clock.now), int(g.clock.now)) == (3, 3)
 
 

@@ -53,7 +53,7 @@ def test_statement_is_read_from_the_yaml(tmp_path, monkeypatch):
     figures = (Figure("modes", ">=", 8.0), Figure("kl", "<=", 0.01), Figure("x", ">=", -0.5))
     assert results.stated() == [
         Experiment("a", figures),
-        Experiment("c", (Figure("kl", "<=", 1.0),), "kl 0.5 (A 2017)"),
+        Experiment("c", (Figure("kl", "<=", 1.0),), "kl 0.5 ± 0.1 (A 2017)"),
     ]
     (tmp_path / "experiment" / "b.yaml").write_text("# Reaches: about 8\n")
     assert "column >= number" in refusal(results.stated)

@@ -352,7 +352,7 @@ def trained(compose: Callable, update: Update, *overrides: str) -> tuple[Game, P
 
 
 SMALL = ["architecture.generator.hidden=[6]", "architecture.discriminator.hidden=[6]"]
-DROPOUT = [*SMALL, "architecture.generator.batch_norm=true", "architecture.discriminator.dropout=0.5"]
+DROPOUT = [*SMALL, "architecture.generator.normalization=batch", "architecture.discriminator.dropout=0.5"]
 SCHEDULED = ["trick=[ema,instance_noise]", "optimizer.generator.schedule.kind=cosine", "optimizer.generator.lr=0.01"]
 
 

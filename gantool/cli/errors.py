@@ -108,8 +108,8 @@ def _composition(error: BaseException, asked: Asked) -> str | None:
         return _unknown_option(error, asked)
     if "'objective@objective.base" in str(error):
         return (
-            "objective.base: this objective is built on no other: drop it, or take objective=info, auxiliary_classifier "
-            "or feature_matching, which are"
+            "objective.base: this objective is built on no other: drop it, or take objective=info, feature_matching "
+            "or auxiliary_classifier, which are"
         )
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, error.message, asked)

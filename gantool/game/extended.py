@@ -19,8 +19,8 @@ class Extended(Objective):
         super().__init__()
         if base.energy or not base.critic:
             raise UsageError(
-                f"objective.base: {type(base).__name__} has no discriminator whose features or further outputs could be "
-                "used (began and mmd have none): take another base"
+                f"objective.base: {type(base).__name__} has no discriminator whose features or further outputs could "
+                "be used (began and mmd have none): take another base"
             )
         self.base, self.logits = base, base.logits + extra
         self.codes, self.has_targets, self.threshold = base.codes, base.has_targets, base.threshold
