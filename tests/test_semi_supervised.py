@@ -13,7 +13,6 @@ from gantool.game.hooks import Trick
 from gantool.game.losses import class_entropy
 from gantool.game.types import Verdict
 from gantool.game.updates import Player
-from gantool.objectives.non_saturating import NonSaturating
 from gantool.objectives.semi_supervised import SemiSupervised
 from image_files import save
 from toys import Fixed, Linear, Scalar, Shown, composed_game, plain, points, refusal, turn
@@ -246,9 +245,3 @@ def test_hidden_labels_reach_the_source_and_all_images_stay(compose):
     assert torch.equal(labels[0], labels[1]) and not torch.equal(labels[0], labels[2])
     parts.prepare(1)
     parts.step()
-
-
-def test_an_objective_that_does_not_ask_takes_hidden_labels(compose):
-    parts = Assembly(plain(compose("labels=20", "steps=1")))
-    assert isinstance(parts.game.objective, NonSaturating)
-    assert parts.game.source.known.numel() == 20
