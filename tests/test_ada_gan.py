@@ -442,6 +442,9 @@ def test_other_ways_to_go_on_are_refused_or_work(gantool: Gantool) -> None:
     more = gantool("train", "resume=run", "steps=20", "meta.components=5")  # 4 steps each, as before
     assert more.code == 0, more.err
     assert len(state("run", 20)["meta"]["components"]) == 4
+    other = gantool("train", "resume=run", "steps=60", "meta.components=20")  # 3 steps each: five would be done by now
+    assert other.code == 2 and "each of 20 components has 3 steps, and this run has finished 4 in 20" in other.err
+    assert gantool("train", "resume=run", "steps=22").code == 0  # the last goes on
 
 
 @pytest.mark.slow

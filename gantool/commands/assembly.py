@@ -95,6 +95,19 @@ class Assembly:
                 "take objective=semi_supervised or auxiliary_classifier"
             )
 
+    def _check_shares(self, step: int) -> None:
+        """Components that were trained have the budgets that these settings give them."""
+        each = self.plan.component_steps
+        if self.meta is None or each is None:
+            return
+        done, last = len(self.meta.components), len(self.meta.components) + 1 == self.meta.rounds
+        if done * each <= step <= (done + 1) * each or (last and step >= done * each):
+            return
+        raise UsageError(
+            f"with these settings each of {self.meta.rounds} components has {each} steps, and this run has finished "
+            f"{done} in {step}: keep steps / meta.components as it was, or begin a new run"
+        )
+
     def _deploy(self) -> None:
         self.deployed = deployed(self.game, self.config, self.spec, self.builder, meta=self.meta)
 
@@ -191,6 +204,7 @@ class Assembly:
             log.warning("the data is not what this run was trained on so far: it has changed, or is prepared otherwise")
         self.game.restore(state["game"])
         restore_meta(self.meta, state.get("meta"), self.game)
+        self._check_shares(state["step"])
         if self.meta and self.meta.weights is not None:
             if len(self.meta.weights) != self.source.size:
                 raise UsageError(
