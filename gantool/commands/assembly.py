@@ -15,6 +15,7 @@ from gantool.engine import loop, precision
 from gantool.engine.deploy import Deployed
 from gantool.engine.diversity import Diversity
 from gantool.engine.meters import Meters
+from gantool.engine.random import get_rng, set_rng
 from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.images import fingerprint, hide_labels
@@ -219,25 +220,6 @@ class Assembly:
         self.grid_latents, self.grid_labels = state["grid"]["latents"], state["grid"]["labels"]
         self.clock.step, self.clock.seconds = state["step"], state["seconds"]
         set_rng(self.device, state["rng"])
-
-
-def get_rng(device: torch.device) -> dict[str, Tensor]:
-    """States of the generators that a step draws from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    if device.type == "mps":
-        states["mps"] = torch.mps.get_rng_state()
-    return states
-
-
-def set_rng(device: torch.device, states: dict[str, Tensor]) -> None:
-    """A run that moves to another kind of device keeps what it can."""
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
-    if device.type == "mps" and "mps" in states:
-        torch.mps.set_rng_state(states["mps"])
 
 
 def read_state(path: Path) -> dict[str, Any]:
