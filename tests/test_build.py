@@ -259,7 +259,8 @@ def test_wide_verdicts_of_an_objective_reach_d_and_codes_leave_the_latent_as_wid
 
 def test_conditional_without_classes_is_refused(compose):
     said = refusal(composed_game, compose, "architecture.class_conditional=true", images=points(10))
-    assert said.startswith("architecture.class_conditional=true needs a dataset with classes, and this one has none")
+    needs = "architecture.class_conditional=true needs a dataset with classes, and this one has none"
+    assert said == f"{needs}: leave it out"
 
 
 def test_tricks_act_in_the_order_of_the_list(compose):

@@ -208,7 +208,8 @@ def test_d_loss_of_a_game_counts_the_labels(compose):
 
 def test_what_it_needs_is_said(compose):
     said = refusal(composed_game, compose, "objective=semi_supervised", images=points(10))
-    assert said.startswith("objective semi_supervised needs a dataset with classes, and this one has none")
+    needs = "objective semi_supervised needs a dataset with classes, and this one has none"
+    assert said == f"{needs}: take another dataset or objective"
     told = "architecture.class_conditional=true"
     said = refusal(composed_game, compose, "objective=semi_supervised", told)
     assert (
