@@ -1,6 +1,6 @@
 """The generator as its users get it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -9,6 +9,12 @@ from torch import Tensor, nn
 from gantool.game.game import Game
 from gantool.game.meta import Meta
 from gantool.game.types import Prior
+
+Report = Callable[[str, int, int], None]  # of what, how much is done, of how much
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Nobody is told."""
 
 
 class Deployed:
@@ -67,18 +73,23 @@ class Deployed:
                 images = self.generator(z.to(self.device), c.to(self.device)).float().cpu()
             yield images
 
-    def draw(self, n: int, generator: torch.Generator, label: int | None = None) -> Tensor:
+    def draw(self, n: int, generator: torch.Generator, label: int | None = None, report: Report = silent) -> Tensor:
         """n fair samples; with a label, all of that class."""
         latent = self.latents(n, generator)
-        return self.images(latent, self.labels(n, generator) if label is None else torch.full((n,), label))
+        labels = self.labels(n, generator) if label is None else torch.full((n,), label)
+        drawn: list[Tensor] = []
+        for batch in self.batches(latent, labels):
+            drawn.append(batch)
+            report("samples", min(n, len(drawn) * self.batch_size), n)
+        return torch.cat(drawn)
 
-    def seeded(self, seed: int) -> "Seeded":
+    def seeded(self, seed: int, report: Report = silent) -> "Seeded":
         """What a metric may ask; every draw of it follows from the seed."""
-        return Seeded(self, torch.Generator().manual_seed(seed))
+        return Seeded(self, torch.Generator().manual_seed(seed), report)
 
-    def class_logits(self, images: Tensor) -> Tensor | None:
+    def class_logits(self, images: Tensor, report: Report = silent) -> Tensor | None:
         """(N, *data shape) -> (N, classes or values of a code) on the CPU, as D takes unlabelled examples apart."""
-        found = []
+        found: list[Tensor] = []
         discriminator = self.game.nets["discriminator"]
         for batch in images.split(self.batch_size):
             with self._aside(), evaluating(discriminator):
@@ -87,6 +98,7 @@ class Deployed:
             if logits is None:
                 return None
             found.append(logits.cpu())
+            report("verdicts", min(len(images), len(found) * self.batch_size), len(images))
         return torch.cat(found)
 
     @contextmanager
@@ -104,14 +116,14 @@ class Deployed:
 class Seeded:
     """A deployed game as metrics see it (gantool.game.types.Trained)."""
 
-    def __init__(self, deployed: Deployed, generator: torch.Generator):
-        self.deployed, self.generator = deployed, generator
+    def __init__(self, deployed: Deployed, generator: torch.Generator, report: Report):
+        self.deployed, self.generator, self.report = deployed, generator, report
 
     def fakes(self, n: int, label: int | None = None) -> Tensor:
-        return self.deployed.draw(n, self.generator, label)
+        return self.deployed.draw(n, self.generator, label, self.report)
 
     def class_logits(self, images: Tensor) -> Tensor | None:
-        return self.deployed.class_logits(images)
+        return self.deployed.class_logits(images, self.report)
 
 
 @contextmanager

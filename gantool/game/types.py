@@ -120,12 +120,27 @@ class Trained(Protocol):
         """(N, *data shape) -> (N, classes or values of a code), as D takes them apart; None where it does not."""
         ...
 
+    def report(self, what: str, done: int, total: int) -> None:
+        """For the progress bar: so much of `what` ("features", say) is done. To be called between pieces of long work;
+        `fakes` and `class_logits` do so themselves."""
+        ...
+
 
 class Metric(Protocol):
     """The shelf gantool/metrics."""
+
+    columns: tuple[str, ...]  # names of the numbers that it gives: these and no others, and no two metrics share one
 
     def check(self, dataset: Dataset, objective: Any) -> None:
         """Before anything is trained: raises UsageError where this data or objective cannot be measured so."""
         ...
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]: ...
+
+    def facts(self) -> dict[str, Any]:
+        """What the numbers of the last call depend on, in JSON's plain values: who compares two rows compares these.
+
+        Shared names: `samples`; `reference`, the split compared with, and `reference_size`; `features`, the extractor,
+        and `fingerprint`, of its weights; `resize`, the filter before it.
+        """
+        ...

@@ -19,7 +19,8 @@ class Judge:
     def __init__(self, dataset: Dataset):
         from sklearn.svm import SVC
 
-        self.svc = SVC(kernel="rbf", gamma="scale").fit(*_some(dataset.load("train"), TRAINED))
+        images, labels = _some(dataset.load("train"), TRAINED)
+        self.examples, self.svc = len(labels), SVC(kernel="rbf", gamma="scale").fit(images, labels)
         self.accuracy = float(self.svc.score(*_some(dataset.load("test"), TESTED)))
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ class Judge:
 
 
 class Judged:
-    """A metric that needs a judge, whose accuracy on the test split, `judge_accuracy`, is to be `floor` or more."""
+    """A metric that needs a judge, whose accuracy on the test split is to be `floor` or more."""
 
     def __init__(self, name: str, samples: Count, floor: Share):
         self.name, self.samples, self.floor = name, samples, floor
@@ -49,9 +50,10 @@ class Judged:
         assert self.judge is not None, "check() comes first"
         return self.judge(images)
 
-    def trust(self) -> dict[str, float]:
+    def facts(self) -> dict[str, Any]:
         assert self.judge is not None, "check() comes first"
-        return {"judge_accuracy": self.judge.accuracy}
+        split = {"reference": "train", "reference_size": self.judge.examples}
+        return {"samples": self.samples, **split, "judge": "rbf svm", "judge_accuracy": self.judge.accuracy}
 
 
 class ClassAccuracy(Judged):
@@ -61,9 +63,11 @@ class ClassAccuracy(Judged):
     of its examples, summed over pixels, mean over the classes; 0 for one image a class, 1 for the data.
     """
 
+    columns = ("class_accuracy", "class_accuracy_worst", "class_variety")
+
     def __init__(self, conditional: bool, samples: Count = 200, floor: Share = 0.9):
         super().__init__("class_accuracy", samples, floor)
-        self.conditional = conditional
+        self.conditional, self.classes = conditional, 0
 
     def check(self, dataset: Dataset, objective: Any) -> None:
         if not self.conditional:
@@ -74,14 +78,17 @@ class ClassAccuracy(Judged):
         super().check(dataset, objective)
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
-        data = dataset.load("train")
+        data, self.classes = dataset.load("train"), len(dataset.names)
         right, variety = [], []
-        for label in range(len(dataset.names)):
+        for label in range(self.classes):
             drawn = trained.fakes(self.samples, label)
             right.append(float((self.read(drawn) == label).double().mean()))
             variety.append(_variance(drawn) / _variance(to_float(data.pixels[data.labels == label])))
         accuracy = {"class_accuracy": sum(right) / len(right), "class_accuracy_worst": min(right)}
-        return {**accuracy, "class_variety": sum(variety) / len(variety), **self.trust()}
+        return {**accuracy, "class_variety": sum(variety) / len(variety)}
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"samples": self.samples * self.classes}
 
 
 class ClassesDrawn(Judged):
@@ -89,6 +96,8 @@ class ClassesDrawn(Judged):
 
     The "reverse KL" of Metz et al. 2017, table 1. n fair samples of K classes have (K - 1) / 2n on average.
     """
+
+    columns = ("class_kl",)
 
     def __init__(self, samples: Count = 2000, floor: Share = 0.9):
         super().__init__("classes_drawn", samples, floor)
@@ -99,7 +108,7 @@ class ClassesDrawn(Judged):
         drawn = _shares(self.read(trained.fakes(self.samples)), classes)
         data = _shares(labels[labels >= 0], classes)
         kl = torch.special.xlogy(drawn, drawn) - torch.special.xlogy(drawn, data)
-        return {"class_kl": float(kl.sum()), **self.trust()}
+        return {"class_kl": float(kl.sum())}
 
 
 def _variance(examples: Tensor) -> float:

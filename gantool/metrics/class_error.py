@@ -17,8 +17,10 @@ class ClassError:
     given the class with which it goes best, one to one (Chen et al. 2016, section 7.2: "by matching each category").
     """
 
+    columns = ("class_error", "class_errors")
+
     def __init__(self, matched: bool = False):
-        self.matched = matched
+        self.matched, self.examples = matched, 0
 
     def check(self, dataset: Dataset, objective: Any) -> None:
         if not dataset.names:
@@ -40,9 +42,13 @@ class ClassError:
         logits = trained.class_logits(to_float(images.pixels))
         assert logits is not None, "check() has refused this objective"
         found = confusion(logits.argmax(dim=1), images.labels, len(dataset.names))
+        self.examples = len(images.labels)
         right = int(found.numpy()[linear_sum_assignment(-found)].sum() if self.matched else found.diagonal().sum())
         wrong = len(images.labels) - right
         return {"class_error": wrong / len(images.labels), "class_errors": wrong}
+
+    def facts(self) -> dict[str, Any]:
+        return {"matched": self.matched, "reference": "test", "reference_size": self.examples}
 
 
 def confusion(found: torch.Tensor, label: torch.Tensor, classes: int) -> torch.Tensor:

@@ -17,6 +17,8 @@ class Modes:
     over the samples of high quality.
     """
 
+    columns = ("modes_covered", "modes_high_quality", "modes_kl")
+
     def __init__(self, samples: Count = 10_000, within: Positive = 3.0, least: Count = 1):
         self.samples, self.within, self.least = samples, within, least
 
@@ -38,3 +40,6 @@ class Modes:
             "modes_high_quality": len(good) / self.samples,
             "modes_kl": float(kl) if len(good) else float("inf"),
         }
+
+    def facts(self) -> dict[str, Any]:
+        return {"samples": self.samples, "within": self.within, "least": self.least}
