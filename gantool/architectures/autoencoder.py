@@ -31,7 +31,7 @@ class Discriminator(networks.Discriminator):
     bottleneck h. The decoder ends without a squashing function, as in figure 1.
     """
 
-    energy = True
+    energy = by_example = True
 
     def __init__(
         self,

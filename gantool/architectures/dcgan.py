@@ -64,6 +64,8 @@ class Generator(networks.Generator):
 class Discriminator(networks.Discriminator):
     """Strided convolutions with leaky ReLU, BatchNorm in all but the first (Radford et al. 2015, section 3)."""
 
+    by_example = True
+
     def __init__(
         self,
         shape: Shape,

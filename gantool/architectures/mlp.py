@@ -38,6 +38,8 @@ class Generator(networks.Generator):
 class Discriminator(networks.Discriminator):
     """Hidden layers of leaky ReLU with dropout, then the verdict."""
 
+    by_example = True
+
     def __init__(
         self,
         shape: Shape,

@@ -25,6 +25,8 @@ class Generator(networks.Generator):
 class Discriminator(networks.Discriminator):
     """Two maxout layers, dropout on what enters each layer (Goodfellow et al. 2014; maxout: Goodfellow et al. 2013)."""
 
+    by_example = True
+
     def __init__(
         self,
         shape: Shape,
@@ -53,6 +55,8 @@ class Discriminator(networks.Discriminator):
 class Maxout(nn.Module):
     """(N, inputs) -> (N, units): the largest of `pieces` linear maps a unit."""
 
+    by_example = True
+
     def __init__(self, inputs: int, units: int, pieces: int):
         super().__init__()
         self.linear, self.pieces = nn.Linear(inputs, units * pieces), pieces
@@ -63,6 +67,8 @@ class Maxout(nn.Module):
 
 class Dropout(nn.Module):
     """Dropout that does not scale up what it keeps, as in the released configuration (input_scale 1)."""
+
+    by_example = True
 
     def __init__(self, share: float):
         super().__init__()

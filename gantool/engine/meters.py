@@ -33,11 +33,12 @@ class Meters:
 
     def read(self) -> tuple[dict[str, float], dict[str, int]]:
         """(means since the last call, first step at which each bad one was not finite). Waits for the device."""
-        means = (self.total / self.count.clamp(min=1)).tolist()
-        bad = {name: step for name, step in zip(self.names, self.first_bad.tolist(), strict=True) if step}
+        means = (self.total / self.count.clamp(min=1)).float()
+        bits, steps = torch.stack([means.view(torch.int32).long(), self.first_bad]).cpu()  # one transfer
         self.total.zero_()
         self.count.zero_()
-        return dict(zip(self.names, means, strict=True)), bad
+        bad = {name: step for name, step in zip(self.names, steps.tolist(), strict=True) if step}
+        return dict(zip(self.names, bits.int().view(torch.float32).tolist(), strict=True)), bad
 
     def state_dict(self) -> dict[str, Any]:
         numbers = {"count": self.count, "steps": self.steps, "total": self.total, "first_bad": self.first_bad}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gantool.errors import UsageError
 from gantool.game.hooks import Objective, Trick
+from gantool.game.networks import judges_by_example
 from gantool.game.types import Critic, Source, Stats, Turn, Verdict
 
 
@@ -39,6 +40,7 @@ class Game(nn.Module):
             hook.rewrite(self.nets, seen)
         for hook in self.hooks.values():
             hook.ready(self.nets)
+        self.by_example = judges_by_example(self.nets["discriminator"])
 
     @property
     def deployed(self) -> nn.Module:
@@ -84,7 +86,7 @@ class Game(nn.Module):
         if self.objective.needs_labelled:
             image, known = self.source.labelled()
             turn = replace(turn, labelled=self._view(image), labelled_class=known)
-        on_real, on_fake = turn.judge(turn.real, label), turn.judge(turn.fake, fake_label)
+        on_real, on_fake = self._both(turn)
         if critic is None:
             self._watch(on_real)
         loss = self.objective.d_loss(turn, on_real, on_fake)
@@ -96,10 +98,11 @@ class Game(nn.Module):
         """Does G's turn draw reals? `ahead`: against a D whose weights depend on G's."""
         return self.needs_real or (ahead and self.objective.zero_sum)
 
-    def g_loss(self, critic: Critic | None = None) -> tuple[Tensor, Stats]:
+    def g_loss(self, critic: Critic | None = None, through_d: bool = False) -> tuple[Tensor, Stats]:
         """G's loss on fresh latents (and, where they matter, fresh reals).
 
         With a `critic`, whose weights depend on G's, G lowers the whole value of a zero-sum game, that of reals too.
+        `through_d` keeps the graph of D on reals, for update rules that differentiate by its weights too.
         """
         latent, fake, fake_label = self._fakes()
         real, label = fake.new_empty(0), fake_label[:0]
@@ -107,6 +110,8 @@ class Game(nn.Module):
             real, label = self.source.reals()
             real = self._view(real)
         turn = self._turn(real, label, self._view(fake), fake_label, latent, critic)
+        if critic is None and not through_d:
+            turn = replace(turn, judge=partial(_unless_fixed, turn.judge))
         on_fake = self._heeded(turn.judge(turn.fake, fake_label))
         if critic is not None and self.objective.zero_sum:
             loss = -self.objective.d_loss(turn, turn.judge(real, label), on_fake)
@@ -147,6 +152,15 @@ class Game(nn.Module):
         with self.autocast():
             verdict = critic(image, label)
         return Verdict(verdict.logits.float(), verdict.features.float())
+
+    def _both(self, turn: Turn) -> tuple[Verdict, Verdict]:
+        """D's verdicts on reals and fakes; in one pass, if none could tell."""
+        if not self.by_example:
+            return turn.judge(turn.real, turn.label), turn.judge(turn.fake, turn.fake_label)
+        sizes = [len(turn.real), len(turn.fake)]
+        on_all = turn.judge(torch.cat([turn.real, turn.fake]), torch.cat([turn.label, turn.fake_label]))
+        (real, fake), (real_seen, fake_seen) = on_all.logits.split(sizes), on_all.features.split(sizes)
+        return Verdict(real, real_seen), Verdict(fake, fake_seen)
 
     def _view(self, image: Tensor) -> Tensor:
         for hook in self.hooks.values():
@@ -213,6 +227,12 @@ def _objectives(objective: Objective) -> dict[str, Trick]:
 
 def _unscored(image: Tensor, label: Tensor) -> Tensor:
     raise AssertionError("a turn is given its score when it is whole")
+
+
+def _unless_fixed(judge: Critic, image: Tensor, label: Tensor) -> Verdict:
+    """In G's turn: no graph of what D says of an example that G cannot change."""
+    with torch.set_grad_enabled(torch.is_grad_enabled() and image.requires_grad):
+        return judge(image, label)
 
 
 def _total(player: str, loss: Tensor, penalties: Iterable[tuple[str, Tensor | None]]) -> tuple[Tensor, Stats]:

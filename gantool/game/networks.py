@@ -8,10 +8,30 @@ from torch import Tensor, nn
 
 from gantool.game.types import Shape, Verdict
 
+BY_EXAMPLE = frozenset(  # layers of torch that look at each example by itself
+    {
+        nn.Sequential, nn.Identity, nn.Flatten, nn.Unflatten, nn.Upsample, nn.Linear, nn.Conv2d, nn.ConvTranspose2d,
+        nn.GroupNorm, nn.Dropout, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.Tanh, nn.Sigmoid,
+    }
+)  # fmt: skip
+
+
+def judges_by_example(net: nn.Module) -> bool:
+    """Is what it says of an example certain to be the same in any batch? Then reals and fakes may pass it at once.
+
+    Layers of torch that are known so, and classes whose own `by_example` says so, which is not inherited; no hooks.
+    """
+    return all(
+        (type(layer) in BY_EXAMPLE or vars(type(layer)).get("by_example", False))
+        and not (layer._forward_pre_hooks or layer._forward_hooks)
+        for layer in net.modules()
+    )
+
 
 class OneHot(nn.Module):
     """Labels (N,) -> (N, classes); -1 (no label) gives zeros. A table, since F.one_hot waits for the device."""
 
+    by_example = True
     table: Tensor
 
     def __init__(self, num_classes: int):
@@ -129,6 +149,8 @@ class Noise(nn.Module):
 
 class ToImage(nn.Module):
     """Numbers -> what the data looks like: images squashed into [-1, 1] by tanh or sigmoid, points left as they are."""
+
+    by_example = True
 
     def __init__(self, shape: Shape, squash: str = "tanh"):
         super().__init__()

@@ -112,7 +112,7 @@ class Consensus(Simultaneous):
 
     def field(self, game: Game, d: Player, g: Player) -> tuple[Stats, Sequence[Tensor], Sequence[Tensor]]:
         d_loss, d_stats = game.d_loss(through_g=True)
-        g_loss, g_stats = game.g_loss()
+        g_loss, g_stats = game.g_loss(through_d=True)
         grads = [*d.grads(d_loss, create_graph=True), *g.grads(g_loss, create_graph=True)]
         squares = torch.stack([grad.square().sum() for grad in grads]).sum() / 2
         bends = torch.autograd.grad(squares, [*d.parameters, *g.parameters], materialize_grads=True)

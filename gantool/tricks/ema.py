@@ -45,8 +45,8 @@ class EMA(Trick):
         moved = torch._foreach_sub(live, average)
         torch._foreach_mul_(moved, self.share())
         torch._foreach_add_(average, list(moved))
-        for kept, now in zip(self.average.buffers(), nets["generator"].buffers(), strict=True):
-            kept.copy_(now)
+        if kept := list(self.average.buffers()):
+            torch._foreach_copy_(kept, list(nets["generator"].buffers()))
 
     def deploy(self, generator: nn.Module) -> nn.Module:
         return self.average

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.game.hooks import Trick
-from gantool.game.ranges import Count, NonNegative
+from gantool.game.ranges import Count, NonNegative, Share
 from gantool.game.types import Source, Turn, Verdict
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,8 @@ class GradientPenalty(Trick):
     dragan:  weight   * E (s - 1)^2  at reals plus noise of half the batch's standard deviation (Kodali et al. 2017)
     r1, r2:  weight/2 * E s^2        at reals, at fakes (Mescheder et al. 2018, equation 9)
 
-    in each round, or `every` so many rounds and so many times as much (lazy: Karras et al. 2020a, appendix B).
+    in each round, or `every` so many rounds and so many times as much (lazy: Karras et al. 2020a, appendix B), on the
+    first `share` of the batch, as their path length penalty is on half of it (ibid.).
     A point goes with the label of its example, an interpolate with that of its real.
     """
 
@@ -31,8 +32,10 @@ class GradientPenalty(Trick):
         kind: Literal["wgan_gp", "dragan", "r1", "r2"] = "wgan_gp",
         weight: NonNegative = 10.0,
         every: Count = 1,
+        share: Share = 1.0,
     ):
         super().__init__()
+        self.share = share
         self.kind, self.weight, self.every, self.due = kind, weight, every, True
         self.lipschitz = weight > 0
 
@@ -53,7 +56,8 @@ class GradientPenalty(Trick):
 
     def _penalty(self, turn: Turn) -> Tensor:
         point, label = self._points(turn)
-        point = point.detach().requires_grad_(True)
+        n = max(1, round(self.share * len(point)))
+        point, label = point[:n].detach().requires_grad_(True), label[:n]
         (slope,) = torch.autograd.grad(turn.score(point, label).sum(), point, create_graph=True)
         slope = slope.flatten(1)
         if self.kind in ("r1", "r2"):
