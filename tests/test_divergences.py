@@ -21,6 +21,7 @@ from gantool.objectives.hinge import Hinge
 from gantool.objectives.least_squares import LeastSquares
 from gantool.objectives.maximum_likelihood import MaximumLikelihood
 from gantool.objectives.minimax import Minimax
+from gantool.objectives.mmd_gan import MMDGAN
 from gantool.objectives.non_saturating import NonSaturating
 from gantool.objectives.relativistic import Relativistic
 from gantool.objectives.wasserstein import Wasserstein
@@ -156,8 +157,8 @@ class Net(nn.Module):
         return verdict(self.body(2 * image - 1))
 
 
-def trained(objective: Objective, steps: int = 400, **tricks) -> tuple[Callable[[Tensor], Tensor], float]:
-    """D's output as a function of x after steps of D alone, and what the game then logs as `divergence`."""
+def trained(objective: Objective, steps: int = 400, last: int = 2**15, **tricks) -> tuple[Callable[[Tensor], Tensor], float]:
+    """D's output as a function of x after steps of D alone, and what the game then logs of `last` draws each."""
     torch.manual_seed(0)
     source = TwoRamps()
     game = Game(HandsOn(), Net(), objective, tricks, source)
@@ -166,7 +167,7 @@ def trained(objective: Objective, steps: int = 400, **tricks) -> tuple[Callable[
     for _ in range(steps):
         d.apply(d.grads(game.d_loss()[0]))
         rates.step()
-    source.batch_size = 2**15
+    source.batch_size = last
     logged = game.d_loss()[1]["divergence"]
     assert logged.shape == () and not logged.requires_grad
     return lambda x: game.nets["discriminator"](x[:, None], x).logits[:, 0], float(logged)
@@ -276,3 +277,23 @@ def test_a_trained_relativistic_d_measures_its_divergence():
     assert logged == pytest.approx(known, rel=0.03)
     found = logit(x.float()).double() - a.detach()
     assert (found - found.mean()).abs().max() < 0.05 * float(a.detach().max() - a.detach().min())
+
+
+def test_a_learnt_kernel_logs_the_mmd_of_what_it_has_learnt():
+    """MMD^2 = the double integral of k(h(x), h(y)) (p - q)(x) (p - q)(y), h what D has become (Li et al. 2017).
+
+    D has raised it, as far as its penalty lets it, and the column is that integral over this very h.
+    """
+    x = GRID[::4]
+    excess = (2 * x - 1) / len(x)  # ((1/2 + x) - (3/2 - x)) dx
+
+    def quadrature(h: Tensor) -> float:
+        squares = (h[:, None] - h[None]).square().sum(dim=2)
+        kernel = sum(torch.exp(-squares / (2 * s**2)) for s in (0.5, 2.0))
+        return float(excess @ kernel @ excess)
+
+    learnt = MMDGAN(1, [0.5, 2.0])
+    logit, logged = trained(learnt, last=2**11, gp=GradientPenalty(weight=1.0))
+    h = logit(x.float()).double().detach()[:, None]
+    assert logged == pytest.approx(quadrature(h), rel=0.02)
+    assert logged > 1.5 * quadrature(x[:, None]), "D has made them easier to tell apart than they are"

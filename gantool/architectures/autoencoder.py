@@ -5,6 +5,7 @@ Images of b * 2^n pixels with b = 4 to 8, any channels; points get fully connect
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from gantool.errors import UsageError
@@ -28,7 +29,8 @@ class Discriminator(networks.Discriminator):
     """An autoencoder, whose verdict on v is L(v) = |v - D(v)|^eta, the mean over v's numbers (ibid., section 3.1).
 
     With classes, the encoder sees the label beside the example, and only the example is decoded. Features are the
-    bottleneck h. The decoder ends without a squashing function, as in figure 1.
+    bottleneck h. The decoder ends without a squashing function, as in figure 1. Further logits, for an objective that
+    asks more than how real an example is, are linear in h.
     """
 
     energy = by_example = True
@@ -37,21 +39,23 @@ class Discriminator(networks.Discriminator):
         self,
         shape: Shape,
         num_classes: int = 0,
-        logits: int = 1,  # there is one error, whatever is asked for
+        logits: int = 1,
         features: Count = 64,
         repeats: Count = 2,
         hidden: Count = 64,
         eta: Literal[1, 2] = 1,
     ):
-        super().__init__(shape, num_classes)
+        super().__init__(shape, num_classes, logits)
         self.eta, self.num_features = eta, hidden
         self.trunk = encoder(self.input_shape, hidden, features, repeats)
         self.head = decoder(hidden, shape, features, repeats)
+        self.further = nn.Linear(hidden, logits - 1) if logits > 1 else None
 
     def forward(self, image: Tensor, label: Tensor) -> Verdict:
         hidden = self.trunk(self.labelled(image, label))
         missed = (image - self.head(hidden)).flatten(1)  # in float32, as images are, also where autocast decodes
-        return Verdict(missed.abs().pow(self.eta).mean(dim=1, keepdim=True), hidden)
+        error = missed.abs().pow(self.eta).mean(dim=1, keepdim=True)
+        return Verdict(error if self.further is None else torch.cat([error, self.further(hidden)], dim=1), hidden)
 
 
 def stages(shape: Shape) -> tuple[int, int]:

@@ -154,7 +154,8 @@ class Builder:
     def choice(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int, unlabelled: int = 0) -> Choice:
         """Objective and tricks, and what they must fit."""
         architecture, node = cfg["architecture"], cfg["objective"]
-        objective = self.make("objective", node, Objective, {"num_classes": num_classes})
+        facts = {"num_classes": num_classes, "conditional": architecture["class_conditional"]}
+        objective = self.make("objective", node, Objective, facts)
         tricks = {name: self.make(f"trick.{name}", each, Trick) for name, each in (cfg.get("trick") or {}).items()}
         return Choice(
             name=f"objective {str(node['_target_']).split('.')[-2]}",

@@ -63,13 +63,8 @@ def _classes(choice: Choice) -> Iterator[str]:
         yield "architecture.class_conditional=true needs a dataset with classes, and this one has none: leave it out"
     if objective.needs_classes and not choice.num_classes:
         yield f"{name} needs a dataset with classes, and this one has none: take another dataset or objective"
-    if objective.class_conditional is True and not choice.class_conditional:
+    if objective.class_conditional and not choice.class_conditional:
         yield f"{name} trains a generator that is told the class: set architecture.class_conditional=true"
-    if objective.class_conditional is False and choice.class_conditional:
-        yield (
-            f"{name} does not teach the generator to obey a class: leave out architecture.class_conditional "
-            "(objective=auxiliary_classifier does)"
-        )
     if choice.class_conditional and objective.tells_class and choice.num_classes and choice.unlabelled:
         yield (
             f"{choice.unlabelled} examples have no class, and fakes all have one, by which a discriminator that is "

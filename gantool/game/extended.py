@@ -17,14 +17,14 @@ class Extended(Objective):
 
     def __init__(self, base: Objective, extra: int = 0):
         super().__init__()
-        if base.energy or not base.critic:
+        if not base.critic:
             raise UsageError(
                 f"objective.base: {type(base).__name__} has no discriminator whose features or further outputs could "
-                "be used (began and mmd have none): take another base"
+                "be used: take another base"
             )
         self.base, self.logits = base, base.logits + extra
         self.codes, self.has_targets, self.threshold = base.codes, base.has_targets, base.threshold
-        self.needs_lipschitz, self.needs_real = base.needs_lipschitz, base.needs_real
+        self.energy, self.needs_lipschitz, self.needs_real = base.energy, base.needs_lipschitz, base.needs_real
         self.needs_classes, self.needs_labelled = base.needs_classes, base.needs_labelled
         self.class_conditional, self.tells_class = base.class_conditional, base.tells_class
 

@@ -93,7 +93,7 @@ class Objective(Trick):
     needs_lipschitz: bool = False  # is it meaningless unless a trick bounds D's slope?
     needs_classes: bool = False  # must the data have classes?
     needs_labelled: bool = False  # does it look at `turn.labelled` in D's turn?
-    class_conditional: bool | None = None  # must G be told a class (True), must it not (False), or is it free (None)?
+    class_conditional: bool = False  # must G be told a class?
     tells_class: bool = True  # is D told the class too, where G is? Not if it is to find it out
     threshold: float | None = 0.0  # D says "real" where `realness` is above it; None = it has no such point
 

@@ -14,15 +14,16 @@ class SemiSupervised(Objective):
     """D is a classifier with one class more, "generated"; G matches its features (Salimans et al. 2016, section 5).
 
     The extra logit is pinned at 0, so that D(x) = Z / (Z + 1) with log Z = logsumexp(l_1 .. l_K) is the probability of
-    "real". D lowers -E log p(y | x, y <= K) on labelled reals and -E log D(x) - E log(1 - D(G(z))) on all.
+    "real". D lowers -E log p(y | x, y <= K) on labelled reals and -E log D(x) - E log(1 - D(G(z))) on all. A G that is
+    told a class y lowers -E log p(y | G(z, y), y <= K) as well, as in AC-GAN; D is not told, since it is to find out.
     """
 
     needs_classes = needs_labelled = needs_real = True
-    class_conditional = tells_class = False
+    tells_class = False
 
-    def __init__(self, num_classes: int, weight: NonNegative = 1.0):
+    def __init__(self, num_classes: int, conditional: bool = False, weight: NonNegative = 1.0):
         super().__init__()
-        self.logits, self.weight = num_classes, weight
+        self.logits, self.conditional, self.weight = num_classes, conditional, weight
 
     def realness(self, logits: Tensor) -> Tensor:
         return torch.logsumexp(logits, dim=1)
@@ -37,7 +38,10 @@ class SemiSupervised(Objective):
         return self.weight * supervised + F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
-        return feature_distance(turn, on_fake)
+        distance = feature_distance(turn, on_fake)
+        if not self.conditional:
+            return distance
+        return distance + self.weight * class_entropy(on_fake.logits, turn.fake_label)
 
     def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
         return jensen_shannon(self.realness(on_real.logits), self.realness(on_fake.logits))
