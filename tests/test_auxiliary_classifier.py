@@ -92,18 +92,14 @@ def test_over_every_base_g_is_told_the_class_and_d_is_not(compose, base):
     assert (game.nets["generator"].num_classes, game.nets["discriminator"].num_classes) == (2, 0)
     assert game.nets["discriminator"].logits == game.objective.base.logits + 2
     stats = game.d_loss()[1] | game.g_loss()[1]
-    assert {"class_accuracy_real", "class_accuracy_fake", "divergence"} <= set(stats)
+    known = {"convergence"} if base == "began" else {"divergence"}
+    assert {"class_accuracy_real", "class_accuracy_fake"} | known <= set(stats)
     assert all(torch.isfinite(value) for value in stats.values())
 
 
-@pytest.mark.parametrize("base", ["began", "mmd"])
-def test_a_base_without_features_is_refused_by_name(compose, base):
-    chosen = [f"objective={base}"] if base == "began" else []
-    architecture = ["architecture=autoencoder"] if chosen else []
+def test_a_base_without_features_is_refused_by_name(compose):
     for outer in ("auxiliary_classifier", "info", "feature_matching"):
-        sentence = refusal(
-            composed_game, compose, f"objective={outer}", f"objective@objective.base={base}", TOLD, *architecture
-        )
+        sentence = refusal(composed_game, compose, f"objective={outer}", "objective@objective.base=mmd", TOLD)
         assert "take another base" in sentence and "\n" not in sentence
 
 

@@ -111,9 +111,8 @@ def test_what_the_base_needs_is_inherited(compose):
 
 def test_bases_without_a_discriminator_of_their_own_are_refused(compose):
     """And those that give G a further loss, which would be lost; the other way round both are kept."""
-    for base in ("mmd", "began"):
-        said = refusal(composed_game, compose, "objective=feature_matching", f"objective@objective.base={base}")
-        assert said.startswith("objective.base: ") and "take another base" in said
+    said = refusal(composed_game, compose, "objective=feature_matching", "objective@objective.base=mmd")
+    assert said.startswith("objective.base: ") and "take another base" in said
     for base in ("info", "auxiliary_classifier"):
         said = refusal(composed_game, compose, "objective=feature_matching", f"objective@objective.base={base}")
         assert "objective.base=feature_matching" in said
