@@ -219,6 +219,7 @@ def test_labels_to_ask_of_g_come_by_the_weights_too():
     label = torch.cat([source.latents()[1] for _ in range(5000)])
     share = torch.bincount(label, minlength=3) / len(label)
     assert torch.allclose(share, torch.tensor([0.4, 0.3, 0.3]), atol=5 * 0.5 / 20_000**0.5)
+    source.prepare(1), source.reals()
     image, _ = source.labelled()
     assert (image[:, 0] % 2 == 0).all()
 

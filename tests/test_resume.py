@@ -61,7 +61,8 @@ def data(kind: str, tmp: Path) -> list[str]:
         fake_mnist(tmp / "data")
         return ["dataset=mnist", f"dataset.root={tmp / 'data'}", "dataset.download=false", "dataset.flip=true"]
     image_folder(tmp / "pictures")
-    return ["dataset=folder", f"dataset.path={tmp / 'pictures'}", "dataset.resolution=16", "architecture=dcgan",
+    where = "stream" if kind == "streamed" else "device"
+    return [f"data={where}", "dataset=folder", f"dataset.path={tmp / 'pictures'}", "dataset.resolution=16", "architecture=dcgan",
             "architecture.generator.features=4", "architecture.discriminator.features=4"]  # fmt: skip
 
 
@@ -72,7 +73,7 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["points", "embedded", "torchvision", "folder"])
+@pytest.mark.parametrize("kind", ["points", "embedded", "torchvision", "folder", "streamed"])
 def test_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "killer.py").write_text(KILLER)
     conf = tmp_path / "conf/trick"

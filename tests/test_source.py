@@ -141,10 +141,15 @@ def some_known(size: int = 50) -> Images:
     return data._replace(labels=torch.where(torch.arange(size) % 10 == 4, data.labels, -1))
 
 
+def labelled(made: DeviceSource, batches: int) -> tuple[Tensor, Tensor]:
+    made.prepare(batches)
+    drawn = [(made.reals(), made.labelled())[1] for _ in range(batches)]
+    return torch.cat([image for image, _ in drawn]), torch.cat([label for _, label in drawn])
+
+
 def test_labelled_are_those_whose_label_is_known_each_as_often():
     torch.manual_seed(0)
-    made = source(some_known(), 40)
-    image, label = (torch.cat(parts) for parts in zip(*(made.labelled() for _ in range(250)), strict=True))
+    image, label = labelled(source(some_known(), 40, reserve=250), 250)
     numbers = image[:, 0].long()
     assert torch.equal(label, numbers % 3)
     counts = torch.bincount(numbers, minlength=50)
@@ -153,17 +158,16 @@ def test_labelled_are_those_whose_label_is_known_each_as_often():
 
 
 def test_labelled_batches_are_fresh_and_use_up_no_epoch():
-    """A batch may be larger than what is labelled; the torch seed decides it; the order of the reals stays."""
-    alone, made = source(some_known(), 20), source(some_known(), 20)
-    torch.manual_seed(5)
-    first, second = made.labelled()[0], made.labelled()[0]
-    torch.manual_seed(5)
-    assert torch.equal(first, made.labelled()[0]) and not torch.equal(first, second)
-    assert first.shape == (20, 2)
+    """A batch may be larger than what is labelled; seed and place decide it; the order of the reals stays."""
+    alone, made, again = source(some_known(), 20), source(some_known(), 20), source(some_known(), 20, seed=1)
     alone.prepare(5), made.prepare(5)
+    seen = []
     for _ in range(5):
-        made.labelled()
         assert same(alone.reals(), made.reals())
+        seen.append(made.labelled()[0])
+    assert seen[0].shape == (20, 2)
+    assert len({tuple(batch[:, 0].tolist()) for batch in seen}) == 5
+    assert not torch.equal(labelled(again, 5)[0], torch.cat(seen))
     assert list(made.state_dict()) == ["drawn"]
 
 
@@ -172,9 +176,9 @@ def test_labelled_are_shown_as_reals_are():
     torch.manual_seed(0)
     data = pictures(4, (1, 2, 3))
     data = data._replace(labels=torch.tensor([-1, 1, -1, -1]))
-    made = source(data, 4, flip=True)
+    made = source(data, 4, flip=True, reserve=100)
     one = data.pixels[1] / 127.5 - 1
-    images = torch.cat([made.labelled()[0] for _ in range(100)])
+    images, _ = labelled(made, 100)
     straight = (images - one).abs().amax(dim=(1, 2, 3)) < 1e-6
     assert torch.allclose(images[~straight], one.flip(2).expand(int((~straight).sum()), -1, -1, -1), atol=1e-6)
     assert 0.4 < straight.float().mean() < 0.6

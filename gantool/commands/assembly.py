@@ -16,6 +16,7 @@ from gantool.engine.deploy import Deployed
 from gantool.engine.diversity import Diversity
 from gantool.engine.meters import Meters
 from gantool.engine.random import get_rng, set_rng
+from gantool.engine.streamed import choose_source
 from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.images import fingerprint, hide_labels
@@ -63,13 +64,14 @@ class Assembly:
         self.data = {"fingerprint": fingerprint(images), "size": len(images.pixels), "shape": list(images.shape)}
         self.data["classes"] = images.num_classes
         self.spec = describe(images, self.config["architecture"]["class_conditional"])
-        source = self.builder.source(self.config, images, self.dataset.flip)
-        self.source = source
+        kind = choose_source(self.config["data"], images, self.device)
+        self.source = self.builder.source(self.config, images, self.dataset.flip, kind)
         if self.meta:
             self.meta.begin(images)
         self._start_game()
         self.batches_per_step = self.update.real_batches(self.game)
-        source.reserve(self.plan.tick_every * self.batches_per_step)
+        labelled = self.game.objective.needs_labelled
+        self.source.reserve(self.plan.tick_every * self.batches_per_step, self.batches_per_step, labelled)
         self.meters = Meters(self.device)
 
     def _start_game(self) -> None:
@@ -141,6 +143,7 @@ class Assembly:
 
     def step(self) -> None:
         self.game.begin(self.clock.step)
+        self.source.feed()
         self.meters.add(self.update(self.game, self.d, self.g))
 
     def train(self, observer: loop.Observer, stop: Callable[[], bool]) -> bool:

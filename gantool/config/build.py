@@ -13,7 +13,7 @@ from torch import nn
 
 from gantool.config import signature
 from gantool.config.fit import Choice, misfits
-from gantool.engine.source import DeviceSource
+from gantool.engine.source import BatchSource, DeviceSource
 from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.hooks import Objective, Trick
@@ -119,7 +119,7 @@ class Builder:
         except (ValueError, TypeError) as error:
             raise UsageError(f"{key}: {error}") from error
 
-    def game(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int, source: DeviceSource) -> Game:
+    def game(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int, source: BatchSource) -> Game:
         """Networks, objective and tricks around a source; checks that they fit each other."""
         architecture = cfg["architecture"]
         conditional, projection = architecture["class_conditional"], architecture["projection"]
@@ -173,9 +173,11 @@ class Builder:
             classifies=bool(cfg.get("meta")),
         )
 
-    def source(self, cfg: Mapping[str, Any], images: Images, flip: bool) -> DeviceSource:
+    def source(
+        self, cfg: Mapping[str, Any], images: Images, flip: bool, kind: type[BatchSource] = DeviceSource
+    ) -> BatchSource:
         prior = self.make("prior", cfg["prior"])
-        return DeviceSource(images, prior, cfg["architecture"]["latent_dim"], cfg["batch_size"], cfg["seed"], flip)
+        return kind(images, prior, cfg["architecture"]["latent_dim"], cfg["batch_size"], cfg["seed"], flip)
 
 
 def _check_options(key: str, maker: type, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

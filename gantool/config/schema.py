@@ -58,6 +58,7 @@ class Train:
     seed: Seed
     device: Device
     precision: Literal["auto", "fp32", "bf16"]
+    data: Literal["auto", "device", "stream"]
     deterministic: bool
 
     tick_every: Count | None

@@ -1,4 +1,7 @@
-"""A dataset that lives on the device, and the prior: batches without the host."""
+"""Batches without the host: a dataset that lives on the device, and the prior."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -7,19 +10,48 @@ from gantool.errors import UsageError
 from gantool.game.images import to_float
 from gantool.game.types import Images, Prior
 
+LARGE = 100_000  # examples from which on a thread works out the epochs ahead: ten million take half a second
 
-class DeviceSource(nn.Module):
-    """Draws without replacement, epoch after epoch, from an order that the host writes ahead once a tick.
 
-    The order of epoch e is a function of the seed and e alone, so the number of examples drawn is all there is to save.
-    With weights, an epoch of M draws holds each example M times its weight, rounded up or down at random.
+class Order:
+    """A sequence of examples, made an epoch at a time; that of the next one is worked out ahead."""
+
+    def __init__(self, size: int, make: Callable[[int], Tensor]):
+        """`make(epoch)` gives the (size,) indices of that epoch."""
+        self.size, self.make = size, make
+        self.epoch, self.indices = -1, torch.empty(0, dtype=torch.int64)
+        self.thread = ThreadPoolExecutor(1, "order") if size >= LARGE else None
+        self.ahead: Future[Tensor] | None = None
+
+    def between(self, start: int, stop: int) -> Tensor:
+        """(stop - start,) the examples at these positions, counted since the run began."""
+        parts, position = [], start
+        while position < stop:
+            epoch, offset = divmod(position, self.size)
+            parts.append(self._of(epoch)[offset : offset + stop - position])
+            position += len(parts[-1])
+        return torch.cat(parts)
+
+    def _of(self, epoch: int) -> Tensor:
+        if epoch != self.epoch:
+            expected = self.ahead is not None and epoch == self.epoch + 1
+            self.indices = self.ahead.result() if self.ahead and expected else self.make(epoch)
+            self.epoch = epoch
+            self.ahead = self.thread.submit(self.make, epoch + 1) if self.thread else None
+        return self.indices
+
+
+class BatchSource(nn.Module):
+    """What all sources do alike; where the pixels lie is up to them.
+
+    Draws without replacement, epoch after epoch. The order of epoch e is a function of the seed and e alone, so the
+    number of examples drawn is all there is to save. With weights, an epoch of M draws holds each example M times its
+    weight, rounded up or down at random.
     """
 
     drawn: Tensor
-    pixels: Tensor
     labels: Tensor
     known: Tensor
-    order: Tensor
     base: Tensor
     offsets: Tensor
     cumulative: Tensor | None  # (examples with a label,) of their weights; None = all alike
@@ -37,72 +69,79 @@ class DeviceSource(nn.Module):
         self.prior, self.seed, self.flip = prior, seed, flip and images.pixels.dim() == 4
         self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))  # examples drawn since the run began
         for name, value in (
-            ("pixels", images.pixels),
             ("labels", images.labels),
             ("known", (images.labels >= 0).nonzero().squeeze(1)),  # indices of the examples that have a label
             ("offsets", torch.arange(batch_size)),
-            ("order", torch.zeros(batch_size, dtype=torch.int64)),  # indices of the examples to come
-            ("base", torch.zeros((), dtype=torch.int64)),  # value of `drawn` at order[0]
+            ("base", torch.zeros((), dtype=torch.int64)),  # value of `drawn` at the first of the rows at hand
         ):
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("cumulative", None, persistent=False)
-        self.weights: Tensor | None = None
-        self._epoch: tuple[int, Tensor] | None = None
+        self._set_orders(None)
 
     def weigh(self, weights: Tensor | None) -> None:
         """From now on examples are drawn by these weights (M,) on the CPU, which sum to 1; None = all alike."""
-        self.weights, self.cumulative, self._epoch = weights, None, None
-        if weights is not None:
-            total = weights[self.known.cpu()].double().cumsum(0)
-            if len(total) and total[-1] > 0:
-                self.cumulative = (total / total[-1]).float().to(self.known.device)
+        self._set_orders(weights)
 
-    def reserve(self, batches: int) -> None:
-        """Room for the batches that are drawn between two calls of `prepare`; before any step is captured."""
-        self.order = torch.zeros(batches * self.batch_size, dtype=torch.int64, device=self.drawn.device)
+    def _set_orders(self, weights: Tensor | None) -> None:
+        known, self.cumulative = self.known.cpu(), None
+        total = torch.empty(0) if weights is None else weights[known].double().cumsum(0)
+        if len(total) and total[-1] > 0:
+            self.cumulative = (total / total[-1]).float().to(self.known.device)
+        cumulative = None if self.cumulative is None else self.cumulative.cpu()
+        self.reals_order = Order(self.size, lambda epoch: shuffled(self.size, weights, self._generator(epoch)))
+        self.labelled_order = Order(
+            self.size, lambda epoch: picked(known, cumulative, self.size, self._generator(2**60 + epoch))
+        )
+
+    def _generator(self, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+
+    def reserve(self, batches: int, per_step: int = 1, labelled: bool = True) -> None:
+        """Room for the batches that are drawn between two calls of `prepare`, before any step is captured.
+
+        `per_step`: how many of them each step draws; `labelled`: will anybody ask for labelled ones?
+        """
+        raise NotImplementedError
 
     def prepare(self, batches: int) -> None:
-        """Writes the order of the coming batches. Host work: once a tick, never within a step."""
-        start = int(self.drawn.item())
-        wanted = batches * self.batch_size
-        parts, position = [], start
-        while position < start + wanted:
-            epoch, offset = divmod(position, self.size)
-            parts.append(self._order(epoch)[offset : offset + start + wanted - position])
-            position += len(parts[-1])
-        self.order[:wanted].copy_(torch.cat(parts))
-        self.base.fill_(start)
+        """The order of the coming batches. Host work: once a tick, never within a step."""
+        raise NotImplementedError
 
-    def _order(self, epoch: int) -> Tensor:
-        """(M,) the examples of an epoch in turn."""
-        if self._epoch is None or self._epoch[0] != epoch:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(self.size, generator=generator)
-            if self.weights is not None:
-                order = systematic(self.weights, generator).index_select(0, order)
-            self._epoch = (epoch, order)
-        return self._epoch[1]
+    def feed(self) -> None:
+        """Host work before each step; waits for nothing that is at hand."""
 
     def reals(self) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in [-1, 1] or points (N, P), and labels (N,)."""
-        index = self.order.index_select(0, self.drawn - self.base + self.offsets)
+        rows = self.drawn - self.base + self.offsets
         self.drawn += self.batch_size
-        return self.shown(index)
+        return self._real(rows)
 
     def labelled(self) -> tuple[Tensor, Tensor]:
-        """The same, drawn with replacement from the examples whose label is known."""
-        return self.shown(self._pick())
+        """The same, drawn with replacement from those whose label is known: other ones after each call of `reals`."""
+        return self._labelled(self.drawn - self.base - self.batch_size + self.offsets)
 
-    def reference(self) -> tuple[Tensor, Tensor]:
-        """N evenly spaced examples of the set."""
-        return self.shown(self.offsets * (len(self.pixels) // self.batch_size))
+    def _real(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The reals (N,) places after the first that is at hand."""
+        raise NotImplementedError
+
+    def _labelled(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
 
     def shown(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        image = to_float(self.pixels.index_select(0, index))
+        """The examples (N,) `index` of the set."""
+        raise NotImplementedError
+
+    def _evenly(self) -> Tensor:
+        """(N,) evenly spaced examples of the set."""
+        return self.offsets * (self.size // self.batch_size)
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> [-1, 1], and mirrored at random where that is wished; points as they are."""
+        image = to_float(pixels)
         if self.flip:
             mirrored = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
             image = torch.where(mirrored, image.flip(3), image)
-        return image, self.labels.index_select(0, index)
+        return image
 
     def latents(self) -> tuple[Tensor, Tensor]:
         """Latents (N, Z) and labels (N,) with the frequencies of the known ones; -1 where there are none."""
@@ -119,6 +158,63 @@ class DeviceSource(nn.Module):
             return self.known.index_select(0, torch.searchsorted(self.cumulative, chance, right=True))
         pick = torch.randint(len(self.known), (self.batch_size,), device=self.known.device)
         return self.known.index_select(0, pick)
+
+
+class DeviceSource(BatchSource):
+    """All pixels lie on the device, on the CPU where the dataset has them; the host writes their order once a tick."""
+
+    pixels: Tensor
+    order: Tensor
+    order_labelled: Tensor
+
+    def __init__(
+        self, images: Images, prior: Prior, latent_dim: int, batch_size: int, seed: int = 0, flip: bool = False
+    ):
+        super().__init__(images, prior, latent_dim, batch_size, seed, flip)
+        self.register_buffer("pixels", images.pixels, persistent=False)
+        for name in ("order", "order_labelled"):  # indices of the examples to come
+            self.register_buffer(name, torch.zeros(batch_size, dtype=torch.int64), persistent=False)
+        self.asks_labelled = len(self.known) > 0
+
+    def reserve(self, batches: int, per_step: int = 1, labelled: bool = True) -> None:
+        self.order = torch.zeros(batches * self.batch_size, dtype=torch.int64, device=self.drawn.device)
+        self.asks_labelled = labelled and len(self.known) > 0
+        self.order_labelled = torch.zeros_like(self.order if self.asks_labelled else self.order[:0])
+
+    def prepare(self, batches: int) -> None:
+        start = int(self.drawn.item())
+        wanted = batches * self.batch_size
+        self.order[:wanted].copy_(self.reals_order.between(start, start + wanted))
+        if self.asks_labelled:
+            self.order_labelled[:wanted].copy_(self.labelled_order.between(start, start + wanted))
+        self.base.fill_(start)
+
+    def _real(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.shown(self.order.index_select(0, rows))
+
+    def _labelled(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.shown(self.order_labelled.index_select(0, rows))
+
+    def reference(self) -> tuple[Tensor, Tensor]:
+        """N evenly spaced examples of the set."""
+        return self.shown(self._evenly())
+
+    def shown(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self.seen(self.pixels.index_select(0, index)), self.labels.index_select(0, index)
+
+
+def shuffled(size: int, weights: Tensor | None, generator: torch.Generator) -> Tensor:
+    """(size,) the examples of an epoch in turn: each once, or as often as its weight says."""
+    order = torch.randperm(size, generator=generator)
+    return order if weights is None else systematic(weights, generator).index_select(0, order)
+
+
+def picked(known: Tensor, cumulative: Tensor | None, size: int, generator: torch.Generator) -> Tensor:
+    """(size,) of the examples `known`, with replacement, all alike or by the running sum of their weights."""
+    if cumulative is None:
+        return known.index_select(0, torch.randint(len(known), (size,), generator=generator))
+    chance = torch.rand(size, generator=generator)
+    return known.index_select(0, torch.searchsorted(cumulative, chance, right=True))
 
 
 def systematic(weights: Tensor, generator: torch.Generator) -> Tensor:

@@ -87,7 +87,7 @@ class Prior(Protocol):
 
 
 class Source(Protocol):
-    """Where batches come from, inside a step: no host, no files."""
+    """Where batches come from, inside a step: no host, no files; what the host does for them comes before."""
 
     batch_size: int
     num_classes: int
@@ -97,7 +97,7 @@ class Source(Protocol):
         ...
 
     def labelled(self) -> tuple[Tensor, Tensor]:
-        """The same, but only examples whose label is known, each as likely at every draw."""
+        """The same, but only examples whose label is known, each as likely; other ones after each call of reals()."""
         ...
 
     def latents(self) -> tuple[Tensor, Tensor]:
