@@ -62,8 +62,8 @@ def data(kind: str, tmp: Path) -> list[str]:
         return ["dataset=mnist", f"dataset.root={tmp / 'data'}", "dataset.download=false", "dataset.flip=true"]
     image_folder(tmp / "pictures")
     where = "stream" if kind == "streamed" else "device"
-    return [f"data={where}", "dataset=folder", f"dataset.path={tmp / 'pictures'}", "dataset.resolution=16", "architecture=dcgan",
-            "architecture.generator.features=4", "architecture.discriminator.features=4"]  # fmt: skip
+    return ["dataset=folder", f"dataset.path={tmp / 'pictures'}", "dataset.resolution=16", f"data={where}",
+            "architecture=dcgan", "architecture.generator.features=4", "architecture.discriminator.features=4"]  # fmt: skip
 
 
 SETTINGS = [
