@@ -43,6 +43,8 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     labels = deployed.labels(config["n"], generator) if chosen is None else torch.as_tensor(chosen)
     if hasattr(sampler, "arrange"):  # it renders latents of its own choice
         latents, labels = sampler.arrange(latents, labels, deployed.game.objective)
+    if hasattr(sampler, "see"):  # it compares samples with the data
+        sampler.see(training_data(folder, state, config["trust"]))
     out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
     written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)
     log.info("%d samples of step %d, seed %d", len(latents), state["step"], seed)
@@ -78,6 +80,22 @@ def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> A
     meta = make_meta(config, trust)
     restore_meta(meta, state.get("meta"), game)
     return deployed(game, config, spec, builder, raw=ema is False, batch_size=options["batch_size"], meta=meta)
+
+
+def training_data(folder: RunFolder, state: dict[str, Any], trust: Sequence[str]) -> Any:
+    """The training split (Images) of a run's dataset, read anew; warns where it is not what the run was trained on."""
+    from gantool.config.build import Builder
+    from gantool.game import images
+    from gantool.runs.resume import read_config
+
+    config = read_config(folder.config)
+    dataset = Builder(tuple(trust)).make("dataset", config["dataset"])
+    data = images.hide_labels(dataset.load("train"), config["labels"], config["seed"])
+    if list(data.shape) != state["data"]["shape"]:
+        raise UsageError(f"the data now has the shape {list(data.shape)}, not the run's {state['data']['shape']}")
+    if images.fingerprint(data) != state["fingerprint"]:
+        log.warning("the data is not what this run was trained on: it has changed, or is prepared otherwise")
+    return data
 
 
 def choose_labels(classes: Sequence[Any] | None, spec: dict[str, Any], n: int) -> list[int] | None:

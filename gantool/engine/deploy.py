@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from gantool.engine.layers import hidden
 from gantool.game.game import Game
 from gantool.game.meta import Meta
 from gantool.game.types import Prior
@@ -101,6 +102,39 @@ class Deployed:
             report("verdicts", min(len(images), len(found) * self.batch_size), len(images))
         return torch.cat(found)
 
+    def verdicts(
+        self, real: Tensor, label: Tensor, generator: torch.Generator, report: Report = silent
+    ) -> dict[str, float]:
+        """What D says of reals (N, *data shape) with labels (N,), and of as many fresh fakes: `Game.verdicts`.
+
+        Means over batches of the size that D is trained on, since D may compare the examples of one; what is left over
+        is not asked about.
+        """
+        latent, fake_label = self.latents(len(real), generator), self.labels(len(real), generator)
+        fake = self.images(latent, fake_label)
+        size = min(self.game.source.batch_size, len(real))
+        batches, totals = len(real) // size, dict[str, Tensor]()
+        sets = (real, label, latent[:, : self.latent_dim], fake, fake_label)
+        for i in range(batches):
+            parts = [each[i * size : (i + 1) * size].to(self.device) for each in sets]
+            with self._aside(), evaluating(self.game):
+                torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+                said = self.game.verdicts(*parts)
+            totals = {name: totals.get(name, 0) + value for name, value in said.items()}
+            report("verdicts", i + 1, batches)
+        return {name: float(total) / batches for name, total in totals.items()}
+
+    def hidden(self, images: Tensor, report: Report = silent) -> list[Tensor]:
+        """(N, *data shape) -> the hidden layers of D on the CPU, as it sees unlabelled examples: `layers.hidden`."""
+        found: list[list[Tensor]] = []
+        discriminator = self.game.nets["discriminator"]
+        for batch in images.split(self.batch_size):
+            label = torch.full((len(batch),), -1, device=self.device)
+            with self._aside(), evaluating(discriminator):
+                found.append([layer.float().cpu() for layer in hidden(discriminator, batch.to(self.device), label)])
+            report("hidden layers", min(len(images), len(found) * self.batch_size), len(images))
+        return [torch.cat(layers) for layers in zip(*found, strict=True)]
+
     @contextmanager
     def _aside(self) -> Iterator[None]:
         devices = [self.device] if self.device.type == "cuda" else []
@@ -118,12 +152,19 @@ class Seeded:
 
     def __init__(self, deployed: Deployed, generator: torch.Generator, report: Report):
         self.deployed, self.generator, self.report = deployed, generator, report
+        self.device = deployed.device
 
     def fakes(self, n: int, label: int | None = None) -> Tensor:
         return self.deployed.draw(n, self.generator, label, self.report)
 
     def class_logits(self, images: Tensor) -> Tensor | None:
         return self.deployed.class_logits(images, self.report)
+
+    def verdicts(self, real: Tensor, label: Tensor) -> dict[str, float]:
+        return self.deployed.verdicts(real, label, self.generator, self.report)
+
+    def hidden(self, images: Tensor) -> list[Tensor]:
+        return self.deployed.hidden(images, self.report)
 
 
 @contextmanager

@@ -123,6 +123,12 @@ class Game(nn.Module):
             stats["divergence"] = loss.detach()
         return total, stats
 
+    @torch.no_grad()
+    def verdicts(self, real: Tensor, label: Tensor, latent: Tensor, fake: Tensor, fake_label: Tensor) -> Stats:
+        """What D says of these batches as it is shown them, in float32: the columns of its turn that are no loss."""
+        turn = self._turn(self._view(real), label, self._view(fake), fake_label, latent, None)
+        return self._verdicts(turn, turn.critic(turn.real, label), turn.critic(turn.fake, fake_label))
+
     def begin(self, step: int) -> Hashable:
         """On the host, before each round: which kind of round it is. Rounds of one kind do the same work."""
         return tuple(hook.begin(step) for hook in self.hooks.values())

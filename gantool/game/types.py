@@ -112,6 +112,8 @@ class Source(Protocol):
 class Trained(Protocol):
     """What a metric may ask of a game. All on the CPU, in eval mode, and without a trace in the training state."""
 
+    device: torch.device  # where the game is, and a metric may compute
+
     def fakes(self, n: int, label: int | None = None) -> Tensor:
         """n fair samples (n, *data shape) of the deployed generator; with a label, all of that class."""
         ...
@@ -120,9 +122,17 @@ class Trained(Protocol):
         """(N, *data shape) -> (N, classes or values of a code), as D takes them apart; None where it does not."""
         ...
 
+    def verdicts(self, real: Tensor, label: Tensor) -> dict[str, float]:
+        """What D says of reals (N, *data shape), (N,), and of as many fresh fakes: the columns of its training rows."""
+        ...
+
+    def hidden(self, images: Tensor) -> list[Tensor]:
+        """(N, *data shape) -> each hidden layer of D, the first one first: maps (N, C, H, W) or numbers (N, F)."""
+        ...
+
     def report(self, what: str, done: int, total: int) -> None:
         """For the progress bar: so much of `what` ("features", say) is done. To be called between pieces of long work;
-        `fakes` and `class_logits` do so themselves."""
+        all that is asked above does so itself."""
         ...
 
 

@@ -34,16 +34,34 @@ def picture(samples: "Tensor", path: Path, *, columns: int, reference: "Tensor |
         scatter(samples, reference, path)
 
 
-def grid(images: "Tensor", columns: int, path: Path) -> None:
-    """Images (N, C, H, W), uint8 or float in [-1, 1], row by row as a PNG.
+def neighbours(
+    samples: "Tensor", found: "Tensor", path: Path, *, columns: int, reference: "Tensor | None" = None
+) -> None:
+    """Samples (N, *data shape), `columns` in a row, each framed and followed by K examples `found` (N, K, *data shape).
+
+    Of points, a scatter plot with a line from each sample to each of its examples.
+    """
+    import torch
+
+    if samples.dim() != 4:
+        scatter(samples, reference, path, joined=found)
+        return
+    group = 1 + found.shape[1]
+    grid(torch.cat([samples[:, None], found], dim=1).flatten(0, 1), columns * group, path, framed=group)
+
+
+def grid(images: "Tensor", columns: int, path: Path, framed: int | None = None) -> None:
+    """Images (N, C, H, W), uint8 or float in [-1, 1], row by row as a PNG; of every `framed` the first has a frame.
 
     Small ones are enlarged by a whole factor, to CELL pixels at least, without smoothing: a pixel stays a pixel.
     Of 2 channels the first is shown, of more than 3 the first three.
     """
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageColor
 
     pixels = _pixels(images)
+    if framed and pixels.shape[3] == 1:
+        pixels = pixels.repeat(3, axis=3)
     amount, height, width, channels = pixels.shape
     columns = min(columns, amount)
     scale = max(1, -(-CELL // min(height, width)))
@@ -51,14 +69,17 @@ def grid(images: "Tensor", columns: int, path: Path) -> None:
     sheet = np.full((-(-amount // columns) * high + PADDING, columns * wide + PADDING, channels), 255, np.uint8)
     for index, image in enumerate(pixels.repeat(scale, axis=1).repeat(scale, axis=2)):
         top, left = index // columns * high + PADDING, index % columns * wide + PADDING
+        if framed and index % framed == 0:
+            sheet[top - PADDING : top + high, left - PADDING : left + wide] = ImageColor.getrgb(FAKE)
         sheet[top : top + height * scale, left : left + width * scale] = image
     drawn = Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
     write_atomically(path, lambda file: drawn.save(file, "PNG"))
 
 
-def scatter(points: "Tensor", reference: "Tensor | None", path: Path) -> None:
+def scatter(points: "Tensor", reference: "Tensor | None", path: Path, joined: "Tensor | None" = None) -> None:
     """Generated points (N, P) over real ones (M, P); of more than two dimensions the first two, of one the histograms.
 
+    From each point of the plane a line goes to each of the K others in `joined` (N, K, P).
     The ends of both axes follow from the real points, so that frames of a run agree.
     """
     figure = _figure(SCATTER / 100, SCATTER / 100)
@@ -68,6 +89,9 @@ def scatter(points: "Tensor", reference: "Tensor | None", path: Path) -> None:
         _histograms(axes, fake[:, 0], None if real is None else real[:, 0])
     else:
         _cloud(axes, fake, real)
+        for others in () if joined is None else joined.unbind(dim=1):
+            ends = ([points[:, axis].numpy(), others[:, axis].numpy()] for axis in (0, 1))
+            axes.plot(*ends, color=FAKE, linewidth=0.6, alpha=0.5, scalex=False, scaley=False)
     axes.legend(loc="upper right", fontsize=8, markerscale=1.5, framealpha=0.9)
     _write(figure, path)
 
