@@ -1,5 +1,6 @@
 """Helpers that several test files use."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,13 @@ import gantool.config.resolvers  # noqa: F401 (registers what the YAML files cal
 from gantool.config.schema import conf_dir
 
 Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_for_all_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Classifiers and the like stay among the tests, and are shared by parallel workers."""
+    base = tmp_path_factory.getbasetemp()
+    os.environ["GANTOOL_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept")
 
 
 @pytest.fixture

@@ -105,4 +105,4 @@ def test_doctor_finds_datasets_and_the_cache(told, tmp_path, monkeypatch):
     assert code == 0
     assert re.search(r"^  mnist +ok +in ", text, re.M)
     assert re.search(r"^  cifar10 +absent +not there yet: dataset=cifar10 downloads it", text, re.M)
-    assert "3.0 GiB of decoded images" in " ".join(text.split())
+    assert "3.0 GiB of decoded images, classifiers" in " ".join(text.split())

@@ -17,6 +17,7 @@ class Greys:
     """Digit d is a square of grey 25 d; twice as many are 0 to 4 as 5 to 9."""
 
     names = tuple("0123456789")
+    flip = False
 
     def load(self, split: str = "train") -> Images:
         labels = torch.arange(150) % 15 % 10

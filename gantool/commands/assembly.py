@@ -47,7 +47,7 @@ class Assembly:
         precision.set_deterministic(config["deterministic"])
         torch.set_flush_denormal(True)
         torch.manual_seed(config["seed"])
-        facts = {"conditional": config["architecture"]["class_conditional"]}
+        facts = {"conditional": config["architecture"]["class_conditional"], "device": self.device}
         self.metrics: dict[str, Metric] = {
             name: self.builder.make(f"metric.{name}", node, None, facts)
             for name, node in (config.get("metric") or {}).items()

@@ -155,7 +155,8 @@ def data() -> Iterator[Row]:
     yield from _datasets(root)
     cache = Path(os.environ.get("GANTOOL_CACHE") or "~/.cache/gantool").expanduser()
     used = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
-    yield Row("cache", f"{cache}, {used / GIB:.1f} GiB of decoded images, which may be deleted; {_free(cache)} free")
+    held = f"{used / GIB:.1f} GiB of decoded images, classifiers and the like, which may be deleted"
+    yield Row("cache", f"{cache}, {held}; {_free(cache)} free")
     yield Row("outputs", f"{Path('outputs').absolute()}, {_free(Path('outputs'))} free")
 
 

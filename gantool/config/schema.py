@@ -17,7 +17,9 @@ Device: TypeAlias = str  # auto, cpu, cuda, cuda:N or mps
 Seed: TypeAlias = int  # in [0, 2**32), which every random generator takes
 
 # Arguments that are known at run time only, of networks, schedules, loggers and metrics: never in a configuration.
-FACTS = frozenset({"shape", "latent_dim", "num_classes", "logits", "budget_steps", "folder", "step", "conditional"})
+FACTS = frozenset(
+    {"shape", "latent_dim", "num_classes", "logits", "budget_steps", "folder", "step", "conditional", "device"}
+)
 
 
 @dataclass

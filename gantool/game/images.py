@@ -72,6 +72,11 @@ def to_uint8(images: Tensor) -> Tensor:
     return _bytes((images.to(torch.float32) + 1) * 127.5)
 
 
+def to_pixels(examples: Tensor) -> Tensor:
+    """As a dataset holds them, the inverse of `to_float`: images as a PNG file would keep them; points as they are."""
+    return to_uint8(examples) if examples.dim() == 4 else examples
+
+
 def hide_labels(images: Images, keep: int | None, seed: int) -> Images:
     """All but `keep` examples lose their label (-1); of each class as many keep it, chosen by the seed. None = all.
 

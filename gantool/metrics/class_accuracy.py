@@ -6,54 +6,32 @@ import torch
 from torch import Tensor
 
 from gantool.errors import UsageError
-from gantool.game.images import to_float
+from gantool.features.classifier import Classifier, trusted
+from gantool.game.images import to_float, to_pixels
 from gantool.game.ranges import Count, Share
-from gantool.game.types import Dataset, Images, Trained
-
-TRAINED, TESTED = 5000, 2000  # examples that a judge is trained and tested on, at most: seconds on MNIST
-
-
-class Judge:
-    """A support vector machine that names the class of an example: the kernel is Gaussian, of the width "scale"."""
-
-    def __init__(self, dataset: Dataset):
-        from sklearn.svm import SVC
-
-        images, labels = _some(dataset.load("train"), TRAINED)
-        self.examples, self.svc = len(labels), SVC(kernel="rbf", gamma="scale").fit(images, labels)
-        self.accuracy = float(self.svc.score(*_some(dataset.load("test"), TESTED)))
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """(N, *data shape) -> (N,) classes."""
-        return torch.from_numpy(self.svc.predict(images.flatten(1).numpy()))
+from gantool.game.types import Dataset, Device, Trained
 
 
 class Judged:
-    """A metric that needs a judge, whose accuracy on the test split is to be `floor` or more."""
+    """A metric that needs a judge of classes: the dataset's classifier, right on a share of `floor` or more."""
 
-    def __init__(self, name: str, samples: Count, floor: Share):
-        self.name, self.samples, self.floor = name, samples, floor
-        self.judge: Judge | None = None
+    def __init__(self, name: str, samples: Count, floor: Share, device: Device):
+        self.name, self.samples, self.floor, self.device = name, samples, floor, device
+        self.judge: Classifier | None = None
 
     def check(self, dataset: Dataset, objective: Any) -> None:
-        if len(dataset.names) < 2:
-            raise UsageError(f"metric=[{self.name}] needs a dataset with classes; drop it for this one")
-        self.judge = Judge(dataset)
-        if self.judge.accuracy < self.floor:
-            raise UsageError(
-                f"metric=[{self.name}]: the judge names the class of a share of {self.judge.accuracy:.3f} of the test "
-                f"examples, and metric.{self.name}.floor={self.floor} asks for more: lower it, or drop the metric"
-            )
+        self.judge = trusted(dataset, f"metric=[{self.name}]", f"metric.{self.name}.floor", self.floor, self.device)
 
     def read(self, images: Tensor) -> Tensor:
         """(N, *data shape) -> (N,) classes."""
         assert self.judge is not None, "check() comes first"
-        return self.judge(images)
+        return self.judge.classes(to_pixels(images))
 
     def facts(self) -> dict[str, Any]:
         assert self.judge is not None, "check() comes first"
         split = {"reference": "train", "reference_size": self.judge.examples}
-        return {"samples": self.samples, **split, "judge": "rbf svm", "judge_accuracy": self.judge.accuracy}
+        judge = {"fingerprint": self.judge.fingerprint, "judge_accuracy": self.judge.accuracy}
+        return {"samples": self.samples, **split, "features": "classifier", **judge}
 
 
 class ClassAccuracy(Judged):
@@ -65,8 +43,8 @@ class ClassAccuracy(Judged):
 
     columns = ("class_accuracy", "class_accuracy_worst", "class_variety")
 
-    def __init__(self, conditional: bool, samples: Count = 200, floor: Share = 0.9):
-        super().__init__("class_accuracy", samples, floor)
+    def __init__(self, conditional: bool, samples: Count = 200, floor: Share = 0.9, device: Device = None):
+        super().__init__("class_accuracy", samples, floor, device)
         self.conditional, self.classes = conditional, 0
 
     def check(self, dataset: Dataset, objective: Any) -> None:
@@ -99,8 +77,8 @@ class ClassesDrawn(Judged):
 
     columns = ("class_kl",)
 
-    def __init__(self, samples: Count = 2000, floor: Share = 0.9):
-        super().__init__("classes_drawn", samples, floor)
+    def __init__(self, samples: Count = 2000, floor: Share = 0.9, device: Device = None):
+        super().__init__("classes_drawn", samples, floor, device)
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
         classes = len(dataset.names)
@@ -118,10 +96,3 @@ def _variance(examples: Tensor) -> float:
 
 def _shares(labels: Tensor, classes: int) -> Tensor:
     return torch.bincount(labels, minlength=classes).double() / len(labels)
-
-
-def _some(images: Images, most: int) -> tuple[Any, Any]:
-    """At most so many labelled examples, the same each time: (M, numbers) and (M,) arrays."""
-    known = (images.labels >= 0).nonzero().squeeze(1)
-    pick = known[torch.randperm(len(known), generator=torch.Generator().manual_seed(0))[:most]]
-    return to_float(images.pixels[pick]).flatten(1).numpy(), images.labels[pick].numpy()

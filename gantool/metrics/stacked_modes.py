@@ -6,7 +6,7 @@ import torch
 
 from gantool.errors import UsageError
 from gantool.game.ranges import Count, Share
-from gantool.game.types import Dataset, Trained
+from gantool.game.types import Dataset, Device, Trained
 from gantool.metrics.class_accuracy import Judged
 
 
@@ -20,8 +20,8 @@ class StackedModes(Judged):
 
     columns = ("modes_covered", "modes_kl")
 
-    def __init__(self, samples: Count = 25_600, floor: Share = 0.9):
-        super().__init__("stacked_modes", samples, floor)
+    def __init__(self, samples: Count = 25_600, floor: Share = 0.9, device: Device = None):
+        super().__init__("stacked_modes", samples, floor, device)
 
     def check(self, dataset: Dataset, objective: Any) -> None:
         if not hasattr(dataset, "digits"):
@@ -31,7 +31,8 @@ class StackedModes(Judged):
         super().check(dataset.digits, objective)
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
-        digits = self.read(trained.fakes(self.samples).flatten(0, 1)).view(self.samples, 3)
+        colours = trained.fakes(self.samples).flatten(0, 1).unsqueeze(1)
+        digits = self.read(colours).view(self.samples, 3)
         number = 100 * digits[:, 0] + 10 * digits[:, 1] + digits[:, 2]
         drawn = torch.bincount(number, minlength=1000).double() / self.samples
         kl = torch.special.xlogy(drawn, drawn) - torch.special.xlogy(drawn, chances(dataset))
