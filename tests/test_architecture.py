@@ -15,7 +15,7 @@ HOUSE = Path(__file__).parents[1] / "gantool"
 FLOORS = [
     {"errors"},
     {"game"},
-    {"engine", "runs"},
+    {"engine", "runs", "measure", "baselines"},
     {"features"},
     {"architectures", "objectives", "tricks", "datasets", "priors", "metrics", "samplers", "loggers", "meta"},
     {"config"},

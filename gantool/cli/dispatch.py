@@ -20,6 +20,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("gantool.commands.train", "train a GAN, resume a run, or sweep over settings", True),
     "sample": Command("gantool.commands.sample", "render samples of a trained run", True),
+    "bench": Command("gantool.commands.bench", "measure how fast a training would run, and why", True),
     "runs": Command("gantool.commands.runs", "list the runs below a folder: status, step, last metrics", False),
     "results": Command("gantool.commands.results", "train the experiments that state a figure, and compare", False),
     "list": Command("gantool.commands.list", "list what can be chosen in each group of settings", False),

@@ -21,7 +21,7 @@ from gantool.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-KEEP_FOLDER = ("train",)  # commands whose job is a run folder
+KEEP_FOLDER = ("train", "bench")  # commands whose job is a run folder
 BEGUN = ("running", "diverged", "interrupted")  # states in which a failure belongs into the folder's log
 
 
@@ -70,7 +70,8 @@ class Job:
                 log.info("already finished: %s; a larger budget goes on, e.g. steps=...", folder.root)
             return before.get("value")
         if sweep:  # also where the job fails before it begins
-            status.update(folder, state="running", launch=self.launch, overrides=overrides, **status.process())
+            begun = {"command": self.command, "launch": self.launch, "overrides": overrides}
+            status.update(folder, state="running", **begun, **status.process())
         value = self._run(cfg)
         status.update(folder, value=value)
         return value

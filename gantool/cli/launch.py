@@ -19,7 +19,7 @@ from gantool.cli.errors import Asked, explain, report_bug, show
 from gantool.cli.job import KEEP_FOLDER, Folders, Job, Stopped
 from gantool.config.schema import conf_dir
 from gantool.errors import UsageError
-from gantool.runs import resume, sweep
+from gantool.runs import growth, resume, sweep
 from gantool.runs.folder import RunFolder, find
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def run(command: str, argv: Sequence[str]) -> int:
         _tidy()
     if Folders.sweep and command in KEEP_FOLDER:
         try:
-            code = _summary(mark, argv, code)
+            code = _summary(command, mark, argv, code)
         except Exception as error:
             code = show(command, explain(error, asked) or report_bug(error), error)
     return code
@@ -64,7 +64,7 @@ def _warn_of_namesakes(command: str, folders: Iterable[str]) -> None:
 
 def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[str]:
     """What Hydra gets to read: an earlier run replayed, paths quoted, jobs named by what differs between them."""
-    spec = arguments.pop_value("resume", overrides) if command in KEEP_FOLDER else None
+    spec = arguments.pop_value("resume", overrides) if command == "train" else None
     overrides = [arguments.based(arguments.quoted_path(override)) for override in overrides]
     multirun = arguments.is_multirun(flags)
     if spec is not None:
@@ -155,17 +155,25 @@ def _tidy() -> None:
     run.discard_if_unstarted()
 
 
-def _summary(mark: str, argv: Sequence[str], code: int) -> int:
+def _summary(command: str, mark: str, argv: Sequence[str], code: int) -> int:
     """Show and keep what became of the sweep's jobs; the exit code says so, too."""
     folder = Folders.sweep
     if folder is None or not folder.is_dir():
         return code
-    flags, overrides = arguments.split(argv)
-    ours = [override for override in overrides if resume.key_of(override).startswith(resume.NEVER[:2])]
-    again = shlex.join(["gantool", "train", *flags, f"resume={folder}", *ours])
-    if not (folder / "multirun.yaml").is_file():  # a sweeper that keeps its own books
-        again = ""
-    summary = sweep.summarise(folder, mark, again, stopped=code != 0)
+    summary = sweep.summarise(folder, mark, _again(command, folder, argv), stopped=code != 0)
     sweep.write(summary)
     sweep.show(summary)
+    if command == "bench" and growth.draw(summary, folder / "growth.png"):
+        print(folder / "growth.png")
     return code or (1 if summary.not_done else 0)
+
+
+def _again(command: str, folder: Path, argv: Sequence[str]) -> str:
+    """The command line that runs what is not done; empty where a sweeper keeps its own books."""
+    if not (folder / "multirun.yaml").is_file():
+        return ""
+    if command == "bench":
+        return shlex.join(["gantool", command, *argv, f"hydra.sweep.dir={folder}"])
+    flags, overrides = arguments.split(argv)
+    ours = [override for override in overrides if resume.key_of(override).startswith(resume.NEVER[:2])]
+    return shlex.join(["gantool", command, *flags, f"resume={folder}", *ours])

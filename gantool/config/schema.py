@@ -1,4 +1,4 @@
-"""What stands at the root of conf/train.yaml and conf/sample.yaml: one annotated field a key.
+"""What stands at the root of conf/train.yaml, bench.yaml and sample.yaml: one annotated field a key.
 
 Read as source text, like the signatures of components (gantool/config/signature.py); a test keeps it equal to the YAML.
 Components bring their own schema: their constructor.
@@ -76,6 +76,14 @@ class Train:
     meta: Component | None = None
     metric: Components = field(default_factory=dict)
     logger: Components = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Bench(Train):
+    against: Literal["loop"] | None
+    rounds: Count
+    seconds: Positive
+    startup: bool
 
 
 @dataclass

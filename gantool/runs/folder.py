@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -120,15 +120,19 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             raise
 
 
-def runs_below(base: Path) -> list[RunFolder]:
-    """Every folder at or below `base` with a status.json, oldest start first. Links to folders are not followed."""
+def runs_below(base: Path, besides: Collection[str] = ("bench",)) -> list[RunFolder]:
+    """Every folder at or below `base` with a status.json, oldest start first, but those of the commands `besides`.
+
+    Links to folders are not followed.
+    """
     runs = []
     for folder, folders, files in os.walk(base):
         if "status.json" in files:
             runs.append(RunFolder(folder))
             folders.clear()
         folders[:] = [name for name in folders if not name.startswith(".")]
-    return sorted(runs, key=lambda run: (_noted(run, "started"), str(run.root)))
+    wanted = [run for run in runs if _noted(run, "command") not in besides]
+    return sorted(wanted, key=lambda run: (_noted(run, "started"), str(run.root)))
 
 
 def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | None]:

@@ -82,7 +82,7 @@ def scatter(points: "Tensor", reference: "Tensor | None", path: Path, joined: "T
     From each point of the plane a line goes to each of the K others in `joined` (N, K, P).
     The ends of both axes follow from the real points, so that frames of a run agree.
     """
-    figure = _figure(SCATTER / 100, SCATTER / 100)
+    figure = new_figure(SCATTER / 100, SCATTER / 100)
     axes = figure.add_subplot()
     fake, real = _finite(points), None if reference is None else _finite(reference)
     if fake.shape[1] == 1:
@@ -93,7 +93,7 @@ def scatter(points: "Tensor", reference: "Tensor | None", path: Path, joined: "T
             ends = ([points[:, axis].numpy(), others[:, axis].numpy()] for axis in (0, 1))
             axes.plot(*ends, color=FAKE, linewidth=0.6, alpha=0.5, scalex=False, scaley=False)
     axes.legend(loc="upper right", fontsize=8, markerscale=1.5, framealpha=0.9)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def animation(frames: list[Path], path: Path) -> None:
@@ -118,7 +118,7 @@ def curves(rows: list[dict[str, Any]], path: Path) -> None:
         return
     wide = min(len(panels), 2)
     high = -(-len(panels) // wide)
-    figure = _figure(5.4 * wide, 2.9 * high + 0.3)
+    figure = new_figure(5.4 * wide, 2.9 * high + 0.3)
     for index, (title, names) in enumerate(panels.items()):
         axes = figure.add_subplot(high, wide, index + 1)
         for name, (label, colour) in names.items():
@@ -126,7 +126,7 @@ def curves(rows: list[dict[str, Any]], path: Path) -> None:
         _dress(axes, title, rows, top=index < wide, bottom=index >= len(panels) - wide)
     if len(rows) >= SMOOTHED:
         figure.supxlabel("faint: as measured; bold: running median", fontsize=8, color="#777777", x=0.99, ha="right")
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def _panels(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[str, str]]]:
@@ -284,7 +284,7 @@ def _frame(frame: Path) -> "Image":
     return small
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     """Inches. Without pyplot, whose state is global: a figure of our own on the Agg canvas, in any thread."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -294,6 +294,6 @@ def _figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _write(figure: "Figure", path: Path) -> None:
+def write_figure(figure: "Figure", path: Path) -> None:
     """As PNG, without the name and version of the software, so that equal pictures are equal files."""
     write_atomically(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import statistics
 import sys
 from dataclasses import asdict, dataclass
@@ -74,8 +75,9 @@ class Summary:
 
 def summarise(folder: Path, mark: str, again: str, stopped: bool = False) -> Summary:
     """Read the jobs that the call `mark` of this sweep has run or passed over."""
-    ours = ((one, facts) for one in runs_below(folder) if (facts := _facts(one, mark)).get("launch") == mark)
-    jobs = sorted((_job(folder, one, facts) for one, facts in ours), key=lambda job: job.name)
+    told = ((one, _facts(one, mark)) for one in runs_below(folder, besides=()))
+    ours = (_job(folder, one, facts) for one, facts in told if facts.get("launch") == mark)
+    jobs = sorted(ours, key=lambda job: _natural(job.name))
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
     groups: dict[str, list[Job]] = {}
     for job in jobs:
@@ -131,6 +133,11 @@ def show(summary: Summary) -> None:
     console.print(table)
     for line in tail(summary):
         console.print(Text(line), soft_wrap=True)
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """As a key: batch_size-8 stands before batch_size-16."""
+    return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _facts(folder: RunFolder, mark: str) -> dict[str, Any]:
