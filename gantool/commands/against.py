@@ -1,6 +1,5 @@
 """`against=loop`: which loop of gantool/baselines plays the same game, and with what settings."""
 
-import importlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -54,10 +53,6 @@ def _refused(reason: str) -> UsageError:
         f"against=loop: no tutorial's loop plays this game ({reason}): take {names}, and change the dataset, "
         "batch_size, lr or betas only"
     )
-
-
-def tutorial(name: str) -> Any:
-    return importlib.import_module(f"gantool.baselines.{name}")
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gantool.commands.against import loop_of
 from gantool.errors import RunError
 from gantool.measure.process import Process, timed
 from gantool.measure.report import Report
@@ -28,6 +27,7 @@ from gantool.runs.resume import key_of
 
 log = logging.getLogger(__name__)
 OWN = ("against", "rounds", "seconds", "startup")  # keys that gantool train does not have
+SUBJECT = "gantool.commands.subject"
 PAUSE = 0.2  # seconds between windows: a loader's workers fill their queue meanwhile
 PATIENCE = 0.002  # seconds between looks whether the first step is done
 
@@ -57,14 +57,12 @@ def run(cfg: DictConfig) -> float:
 def measured(config: dict[str, Any], command: str, settings: Sequence[str] | None) -> Report:
     """`settings` are those of gantool train, whose start is then timed; None = it is not."""
     game = {key: value for key, value in config.items() if key not in OWN}
-    loop = loop_of(config) if config["against"] else None
     with ExitStack() as stack, progress(config["rounds"]) as tell:
-        subject = stack.enter_context(Process("gantool.commands.subject", {"loop": None, "config": game}))
+        subject = stack.enter_context(Process(SUBJECT, {"play": "gantool", "config": game}))
         contenders = [subject]
-        if loop:
-            task = {"loop": loop, "config": game}
-            contenders.append(stack.enter_context(Process("gantool.commands.subject", task, untuned())))
-        for contender in contenders:
+        if config["against"]:
+            contenders.append(stack.enter_context(Process(SUBJECT, {"play": "loop", "config": game}, untuned())))
+        for contender in reversed(contenders):
             contender.answer()
         windows = take_turns(contenders, config["rounds"], config["seconds"], PAUSE, tell)
         facts = subject.ask("facts")
@@ -79,9 +77,10 @@ def measured(config: dict[str, Any], command: str, settings: Sequence[str] | Non
             peak_flops=subject.ask("peak_flops"),
             evaluation=subject.ask("evaluation"),
         )
-        if loop:
+        if config["against"]:
             rates = spread([config["batch_size"] * window.rate for window in windows[1]])
-            report.loop = {"name": loop, "images_per_second": rates, "ratio": spread(ratios(*windows))}
+            name = contenders[1].ask("facts")["name"]
+            report.loop = {"name": name, "images_per_second": rates, "ratio": spread(ratios(*windows))}
     if settings is not None:
         report.startup = startup(settings)
     return report

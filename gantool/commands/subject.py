@@ -1,8 +1,9 @@
 """What `gantool bench` asks, in a process of its own: `python -m gantool.commands.subject`. Imports torch.
 
-The first question is a task: {"loop": null, "config": ...} for gantool, {"loop": "mlp", ...} for a tutorial's loop.
+The first question is a task: {"play": "gantool" or "loop", "config": as of gantool train}.
 """
 
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -115,16 +116,21 @@ class Gantool:
 class Tutorial:
     """A loop as it is written by hand: a generator that gives the losses after each step."""
 
-    def __init__(self, name: str, config: dict[str, Any]):
-        from gantool.commands.against import settings, tutorial
+    def __init__(self, config: dict[str, Any]):
+        from gantool.commands.against import loop_of, settings
 
-        steps: Iterator[Any] = tutorial(name).train(**settings(config))
+        self.name = loop_of(config)
+        loop = importlib.import_module(f"gantool.baselines.{self.name}")
+        steps: Iterator[Any] = loop.train(**settings(config))
         self._step: Callable[[], Any] = lambda: next(steps)
         for _ in range(WARM_UP):
             self._step()
 
     def window(self, seconds: float) -> tuple[int, float]:
         return _timed(self._step, seconds, lambda: None)  # each step ends with `.item()`, which waits
+
+    def facts(self) -> dict[str, Any]:
+        return {"name": self.name}
 
 
 def _timed(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> tuple[int, float]:
@@ -139,7 +145,7 @@ def _timed(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) ->
 
 
 def subject(task: dict[str, Any]) -> Gantool | Tutorial:
-    return Tutorial(task["loop"], task["config"]) if task["loop"] else Gantool(task["config"])
+    return Tutorial(task["config"]) if task["play"] == "loop" else Gantool(task["config"])
 
 
 if __name__ == "__main__":

@@ -138,13 +138,15 @@ def seams(watch: Stopwatch, cut: _Cut, game: Game, players: tuple[Player, Player
         *((hook, name, "tricks") for hook in game.hooks.values() for name in TRICKS),
         *((hook, name, "penalties") for hook in game.hooks.values() for name in PENALTIES),
     ]  # fmt: skip
+    before = [dict(vars(owner)) for owner, _, _ in places]
     for owner, name, part in places:
-        owner.__dict__[name] = _timed(watch, cut, part, getattr(owner, name))
+        vars(owner)[name] = _timed(watch, cut, part, getattr(owner, name))
     try:
         yield
     finally:
-        for owner, name, _ in places:
-            del owner.__dict__[name]
+        for (owner, name, _), own in reversed(list(zip(places, before, strict=True))):
+            del vars(owner)[name]
+            vars(owner).update({name: own[name]} if name in own else {})
 
 
 def _timed(watch: Stopwatch, cut: _Cut, part: str, call: Callable[..., Any]) -> Callable[..., Any]:

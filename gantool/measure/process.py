@@ -56,8 +56,10 @@ class Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *failure: object) -> None:
-        """Ends when its input does."""
+    def __exit__(self, kind: type | None, *failure: object) -> None:
+        """Ends when its input does; at once where something failed."""
+        if kind is not None:
+            self.child.terminate()
         try:
             self.child.communicate(timeout=30)
         except (subprocess.TimeoutExpired, OSError, ValueError):
