@@ -18,7 +18,7 @@ from PIL import Image
 
 from gantool.datasets import folder_cache
 from gantool.datasets.folder import Folder
-from gantool.errors import UsageError
+from gantool.errors import RunError, UsageError
 from image_files import BLUE, GREEN, RED, WHITE, colours, load, save
 
 
@@ -402,6 +402,29 @@ def test_without_a_cache_images_stay_in_memory(root, cache, tmp_path, monkeypatc
     warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warned) == 2 and "they stay in memory" in warned[0] and "skipped 1 of 5" in warned[1]
     assert not cache.exists() or list(cache.iterdir()) == []
+
+
+def test_without_room_anywhere_one_sentence(root, cache, tmp_path, monkeypatch):
+    """Four images of 8 x 8 x 3 bytes are more than half of 1500."""
+    for i in range(4):
+        save(root / f"{i}.png")
+    full_at_once(tmp_path, monkeypatch)
+    monkeypatch.setattr(folder_cache.memory, "of_machine", lambda: 1500)
+    with pytest.raises(RunError, match=r"the disk is too full.*memory is too small.*dataset.cache=FOLDER"):
+        load(root)
+
+
+def test_a_map_larger_than_memory_is_read_here_and_there(root, cache, monkeypatch):
+    """The system is told (flag rr of its maps, man 5 proc), or it would read 32 pages for every image."""
+    if not Path("/proc/self/smaps").exists():
+        pytest.skip("the system does not say")
+    save(root / "a.png"), save(root / "b.png")
+    for memory, told in ((10**12, False), (500, True)):
+        monkeypatch.setattr(folder_cache.memory, "of_machine", lambda memory=memory: memory)
+        images = load(root)
+        maps = Path("/proc/self/smaps").read_text().split(str(entry(cache)))[1:]
+        assert len(images.pixels) == 2
+        assert any(" rr " in each.split("VmFlags:")[1].splitlines()[0] for each in maps) is told
 
 
 def test_what_a_killed_job_left_is_removed_in_time(root, cache):

@@ -157,13 +157,17 @@ def test_fingerprint_tells_sets_apart():
 
 
 def test_fingerprint_of_a_large_set_looks_at_examples_throughout(monkeypatch):
-    monkeypatch.setattr(images, "SEEN", 100)
+    for name, value in {"WHOLE": 1999, "SEEN": 100, "ROWS": 1}.items():
+        monkeypatch.setattr(images, name, value)
     pixels = noise(1000, 2)  # every 20th is seen
     before = fingerprint(Images(pixels, torch.zeros(1000)))
     for seen, row in ((True, 980), (False, 979)):
         other = pixels.clone()
         other[row] += 1
         assert (fingerprint(Images(other, torch.zeros(1000))) != before) is seen
+        monkeypatch.setattr(images, "WHOLE", 2000)
+        assert fingerprint(Images(other, torch.zeros(1000))) != fingerprint(Images(pixels, torch.zeros(1000)))
+        monkeypatch.setattr(images, "WHOLE", 1999)
 
 
 def test_splits_have_their_own_random_numbers():

@@ -63,7 +63,8 @@ def data(kind: str, tmp: Path) -> list[str]:
     image_folder(tmp / "pictures")
     where = "stream" if kind == "streamed" else "device"
     return ["dataset=folder", f"dataset.path={tmp / 'pictures'}", "dataset.resolution=16", f"data={where}",
-            "architecture=dcgan", "architecture.generator.features=4", "architecture.discriminator.features=4"]  # fmt: skip
+            "architecture=dcgan", "architecture.generator.features=4",
+            "architecture.discriminator.features=4"]  # fmt: skip
 
 
 SETTINGS = [

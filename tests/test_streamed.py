@@ -16,6 +16,7 @@ from gantool.engine import source as order_module
 from gantool.engine import streamed
 from gantool.engine.source import BatchSource, DeviceSource, Order
 from gantool.engine.streamed import Lane, StreamedSource, choose_source, fits
+from gantool.game import memory
 from gantool.game.types import Images
 from gantool.priors.normal import Normal
 from test_no_sync import NoPython, NoSync
@@ -146,9 +147,18 @@ def test_what_fits_lies_on_the_device(monkeypatch):
     for free, fitting in ((6000, True), (5999, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**9))
         assert fits(images, torch.device("cuda")) is fitting
-        monkeypatch.setattr(streamed.os, "sysconf", {"SC_PAGE_SIZE": free, "SC_PHYS_PAGES": 1}.get)
+        monkeypatch.setattr(memory.os, "sysconf", {"SC_PAGE_SIZE": free, "SC_PHYS_PAGES": 1}.get)
         assert fits(images, CPU) is fitting
         assert choose_source("auto", images, CPU) is (DeviceSource if fitting else StreamedSource)
+
+
+def test_a_container_s_limit_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.get)
+    monkeypatch.setattr(memory, "LIMITS", [str(tmp_path / name) for name in ("missing", "max", "limit")])
+    (tmp_path / "max").write_text("max\n")
+    assert memory.of_machine() == 4_096_000
+    (tmp_path / "limit").write_text("1000\n")
+    assert memory.of_machine() == memory.free(CPU) == 1000
 
 
 # ---------------------------------------------------------------- the order

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import mmap
 import os
 import shutil
 import sys
@@ -22,7 +23,8 @@ from torch import Tensor
 
 from gantool.datasets.folder_decoding import decode_all
 from gantool.datasets.folder_listing import File, readable
-from gantool.errors import UsageError
+from gantool.errors import RunError, UsageError
+from gantool.game import memory
 from gantool.game.images import fingerprint
 from gantool.game.types import Images
 
@@ -53,7 +55,11 @@ def prepare(root: Path, files: Sequence[File], resolution: int, channels: int, c
     try:
         return _decode_to_disk(entry, root, files, (channels, resolution, resolution))
     except OSError as error:
-        logger.warning("cannot keep decoded images in '%s' (%s): they stay in memory", cache, error.strerror or error)
+        why = f"cannot keep decoded images in '{cache}' ({error.strerror or error})"
+        if len(files) * channels * resolution**2 > memory.of_machine() / 2:
+            remedy = "memory is too small for them: set dataset.cache=FOLDER on a larger disk"
+            raise RunError(f"{why}, and {remedy}") from error
+        logger.warning("%s: they stay in memory", why)
         return _decode_to_memory(root, files, (channels, resolution, resolution))
 
 
@@ -66,7 +72,10 @@ def _read(entry: Path, files: Sequence[File]) -> Prepared | None:
     """None if there is none or it is not whole."""
     try:
         index = json.loads((entry / "index.json").read_text("utf-8"))
-        pixels = torch.from_numpy(np.load(entry / "pixels.npy", mmap_mode="c"))
+        array = np.load(entry / "pixels.npy", mmap_mode="c")
+        if array.nbytes > memory.of_machine() / 2 and hasattr(mmap, "MADV_RANDOM"):
+            array.base.madvise(mmap.MADV_RANDOM)  # else the disk reads 32 pages about each that is asked for
+        pixels = torch.from_numpy(array)
         found = Prepared(pixels, dict(index["skipped"]))
         whole = len(pixels) == len(files) - len(found.skipped) and _fingerprint(pixels) == index["fingerprint"]
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from gantool.game.images import SPLITS
 logger = logging.getLogger(__name__)
 
 SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm")
+ENDINGS = tuple(f".{suffix}" for suffix in SUFFIXES)
 
 
 class File(NamedTuple):
@@ -45,9 +46,9 @@ def list_folder(root: Path, test_share: float) -> Listing:
     tops = {_top(file) for file in files}
     level = 1 if tops.issuperset(SPLITS) else 0
     splits = _own_splits(files) if level else _hold_out(files, test_share)
-    parts = [file.path.split("/") for split in splits.values() for file in split]
-    sorted_in = all(len(part) > level + 1 for part in parts)
-    names = sorted({readable(part[level]) for part in parts}) if sorted_in else []
+    paths = [file.path for split in splits.values() for file in split]
+    sorted_in = all(path.count("/") > level for path in paths)
+    names = sorted(map(readable, {path.split("/", level + 1)[level] for path in paths})) if sorted_in else []
     return Listing(splits, tuple(names) if len(names) > 1 else (), level)
 
 
@@ -70,7 +71,9 @@ def _own_splits(files: Sequence[File]) -> dict[str, list[File]]:
 
 def _hold_out(files: Sequence[File], share: float) -> dict[str, list[File]]:
     """At least one image for each split if any is held out. A file that is added moves few others across."""
-    count = min(max(1, round(share * len(files))), len(files) - 1) if share else 0
+    if not share:
+        return {"train": list(files), "test": []}
+    count = min(max(1, round(share * len(files))), len(files) - 1)
     lots = sorted(files, key=lambda file: hashlib.blake2b(os.fsencode(file.path)).digest())
     test = set(lots[:count])
     return {"train": [file for file in files if file not in test], "test": [file for file in files if file in test]}
@@ -85,7 +88,7 @@ def _images(root: Path) -> list[File]:
             f"dataset.path: '{root}' is a file: give the folder that holds the images (unpack archives first)"
         )
     files = list(_walk(root))
-    images = sorted(file for file in files if file.path.lower().endswith(tuple(f".{suffix}" for suffix in SUFFIXES)))
+    images = sorted(file for file in files if file.path.lower().endswith(ENDINGS))
     if not images:
         found = f"no image ({', '.join(SUFFIXES)}) among its files, which are {len(files):,}" if files else "no file"
         raise UsageError(f"dataset.path: '{root}' holds {found}: give a folder of images")

@@ -5,7 +5,6 @@ memory map, and on CUDA a stream of its own copies them. The ring never moves, s
 """
 
 import logging
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -13,14 +12,15 @@ import torch
 from torch import Tensor
 
 from gantool.engine.source import BatchSource, DeviceSource
+from gantool.game import memory
 from gantool.game.types import Images, Prior
 
 log = logging.getLogger(__name__)
 
 HALF = 2**24  # bytes of half a ring, about: more than one step's batches only while they are small
 STEPS = 64  # the most steps of half a ring
-THREADS = 8  # that gather: a disk answers several questions at once
-SHARE = 0.5  # of the memory that is free on a GPU, or of all of the CPU's, that pixels may take up
+THREADS = 32  # that gather: a disk answers many questions at once
+SHARE = 0.5  # of a GPU's free memory, or of all that the CPU has, that pixels may take up
 
 
 def choose_source(data: str, images: Images, device: torch.device) -> type[BatchSource]:
@@ -34,13 +34,7 @@ def choose_source(data: str, images: Images, device: torch.device) -> type[Batch
 
 def fits(images: Images, device: torch.device) -> bool:
     """May all pixels lie on the device? On the CPU they lie where the dataset has them: in memory or on a map."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    elif device.type == "mps":
-        free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    else:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**62
-    return images.pixels.nbytes <= SHARE * free
+    return images.pixels.nbytes <= SHARE * memory.free(device)
 
 
 class Lane:

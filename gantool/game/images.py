@@ -14,7 +14,8 @@ from gantool.game.types import Images
 SPLITS = ("train", "test")
 GREY = (0.299, 0.587, 0.114)  # luma of R, G, B: ITU-R BT.601
 CHUNK = 2**24  # floats converted at a time: 64 MiB
-SEEN = 2**26  # bytes of a tensor that a fingerprint looks at, about
+WHOLE = 2**26  # bytes of a tensor up to which a fingerprint looks at all of them
+SEEN, ROWS = 2**22, 256  # bytes, and examples at least, that it looks at otherwise: they may lie on a cold disk
 
 
 def check_split(split: str) -> None:
@@ -104,11 +105,12 @@ def hide_labels(images: Images, keep: int | None, seed: int) -> Images:
 def fingerprint(images: Images) -> str:
     """16 hex digits that tell one split from another, by shape, type, values and labels.
 
-    Of a large set evenly spaced examples are looked at, 64 MiB or so: it takes a fraction of a second at any size.
+    Of a large set evenly spaced examples are looked at: it takes a fraction of a second at any size.
     """
     digest = hashlib.blake2b(digest_size=8)
     for tensor in (images.pixels, images.labels):
-        stride = max(1, math.ceil(tensor.numel() * tensor.element_size() / SEEN))
+        seen = max(ROWS, SEEN * len(tensor) // max(tensor.nbytes, 1)) if tensor.nbytes > WHOLE else len(tensor)
+        stride = max(1, math.ceil(len(tensor) / max(seen, 1)))
         digest.update(f"{tuple(tensor.shape)} {tensor.dtype} ".encode())
         digest.update(tensor[::stride].cpu().contiguous().view(-1).numpy().data)
     return digest.hexdigest()
