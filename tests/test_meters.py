@@ -36,6 +36,7 @@ def test_each_tick_has_its_own_means():
     for value in (1.0, 3.0):
         meters.add(stats(a=value))
     assert meters.read()[0] == {"a": 2.0}
+    meters.clear()
     meters.add(stats(a=7.0))
     assert meters.read()[0] == {"a": 7.0}
 
@@ -74,6 +75,7 @@ def test_meters_resume_within_a_tick():
     meters = resumed(meters)
     meters.add(stats(a=6.0))
     assert meters.read() == ({"a": 3.0}, {})
+    meters.clear()
     meters.add(stats(a=math.nan))
     assert meters.read()[1] == {"a": 4}
 

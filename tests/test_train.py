@@ -369,12 +369,12 @@ def test_going_on_from_an_earlier_checkpoint(gantool: Gantool, spec: list[str]) 
     assert checkpoint.steps(RunFolder(RUN)) == [4, 6, 8]
 
 
-def test_misspelt_best_metric_is_told_with_the_first_metrics_and_saves(gantool: Gantool) -> None:
+def test_misspelt_best_metric_is_told_at_once_and_saves(gantool: Gantool) -> None:
     settings = ("steps=8", "evaluate_every=4", "metric=[modes]", "metric.modes.samples=10", "best.metric=modes_coverd")
     failed = gantool("train", *TINY, *settings)
     assert failed.code == 2
     assert "best.metric=modes_coverd is no column" in failed.err
-    assert checkpoint.steps(RunFolder(RUN))[-1] == 4
+    assert checkpoint.steps(RunFolder(RUN))[-1] == 1  # with the first row
 
 
 def test_changed_data_is_told(gantool: Gantool) -> None:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from gantool.commands.doctor import cpu_model
+from gantool.commands.measuring import Metrics, Told
+from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
-from gantool.engine.deploy import Deployed
+from gantool.engine.deploy import Deployed, untouched
 from gantool.engine.diversity import Diversity
 from gantool.engine.meters import Meters
 from gantool.engine.random import get_rng, set_rng
@@ -21,7 +23,7 @@ from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.images import fingerprint, hide_labels
 from gantool.game.meta import Meta
-from gantool.game.types import Dataset, Images, Metric
+from gantool.game.types import Dataset, Images
 from gantool.game.updates import Update
 from gantool.runs import checkpoint
 
@@ -47,15 +49,10 @@ class Assembly:
         precision.set_deterministic(config["deterministic"])
         torch.set_flush_denormal(True)
         torch.manual_seed(config["seed"])
-        facts = {"conditional": config["architecture"]["class_conditional"], "device": self.device}
-        self.metrics: dict[str, Metric] = {
-            name: self.builder.make(f"metric.{name}", node, None, facts)
-            for name, node in (config.get("metric") or {}).items()
-        }
+        self.metrics = Metrics(self.builder, config.get("metric"), config, self.device)
         images = hide_labels(self.dataset.load("train"), config["labels"], config["seed"])
         self._build(images)
-        for metric in self.metrics.values():
-            metric.check(self.dataset, self.game.objective)
+        self.metrics.check(self.dataset, self.game.objective)
         self.clock = loop.Clock()
         self._fix_grid()
         self.measure_diversity = Diversity(images, self.grid_labels, config["seed"])
@@ -160,12 +157,14 @@ class Assembly:
     def reference(self) -> Tensor | None:
         return self.spec["points"]
 
-    def evaluate(self) -> dict[str, float]:
-        """Every chosen metric on fair samples of the deployed generator; the same draws each time."""
-        measured: dict[str, float] = {}
-        for metric in self.metrics.values():
-            measured |= metric(self.deployed.seeded(self.config["seed"]), self.dataset)
-        return measured
+    def evaluate(self, stop: Stop, tell: Told) -> dict[str, Any]:
+        """Every chosen metric on fair samples of the deployed generator; the same draws each time.
+
+        Raises Abandoned at a signal; either way the training state is as before.
+        """
+        facts = {"data": self.data["fingerprint"], "device": device_name(self.device)}
+        with untouched(self.game, self.device), stop.giving_up():
+            return self.metrics(self.deployed, self.dataset, self.config["seed"], tell, facts)
 
     def diversity(self) -> dict[str, float]:
         """Of samples from the grid's latents, by the weights that train: an average of past ones tells of the past."""

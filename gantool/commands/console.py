@@ -8,7 +8,8 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -73,6 +74,7 @@ class Progress:
         self.start_step = self.step = start_step
         self.stats: dict[str, float] = {}
         self.warnings: list[str] = []  # what the run is suspected of now
+        self.measuring = ""  # what is being evaluated now
         lines = not console.is_terminal or _shares_terminal() if lines is None else lines
         self.interval = LINE_SECONDS if lines else BAR_SECONDS
         stdout_too = sys.stdout.isatty()
@@ -104,6 +106,20 @@ class Progress:
         if now >= self.next:
             self.next = now + self.interval
             self._show(now)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Callable[[str], None]]:
+        """Meanwhile it says what is being measured, which is told to the function given."""
+        if self.bar:
+            self.next = 0.0  # at once: the first piece may be a long one
+        try:
+            yield self._evaluates
+        finally:
+            self.measuring = ""
+
+    def _evaluates(self, what: str) -> None:
+        self.measuring = what
+        self.update(self.step)
 
     def _show(self, now: float) -> None:
         self.marks.append((now, self.step))
@@ -140,7 +156,8 @@ class Progress:
 
     def _place(self) -> str:
         place = f"step {self.step:,}" + (f"/{self.total_steps:,}" if self.total_steps else "")
-        return place + (f"  component {self.stats['component']}/{self.components}" if "component" in self.stats else "")
+        place += f"  component {self.stats['component']}/{self.components}" if "component" in self.stats else ""
+        return place + (f"  evaluating {self.measuring}" if self.measuring else "")
 
     def _losses(self) -> list[str]:
         """Losses, and how often D is right about reals and fakes."""

@@ -5,13 +5,12 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gantool.commands.stopping import Abandoned, Stop
 from gantool.errors import Diverged, Interrupted, UsageError
 from gantool.runs.folder import RunFolder
 
@@ -51,9 +50,8 @@ class Training:
         self.best: dict[str, Any] | None = None
         self.last: dict[str, Any] = {}
         self.watch, self.warnings = Watch(), list[dict[str, Any]]()
-        self.stop_signal: int = 0
+        self.stop = Stop()
         self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
-        self.evaluated = False  # has a row with the metrics been written?
         self.told = 0.0  # when status.json was last written
 
     def run(self) -> float | None:
@@ -65,8 +63,8 @@ class Training:
             log.info("already at step %d: give a larger budget (steps, images or minutes) to go on", self.clock.step)
             return self._value()
         self._open(resumed)
-        with self._progress() as self.progress, self._signals():
-            finished = self.parts.train(self, lambda: bool(self.stop_signal))
+        with self._progress() as self.progress, self.stop.listening():
+            finished = self.parts.train(self, self.stop.asked)
         if not finished:
             self._interrupted()
         self._finished()
@@ -100,11 +98,17 @@ class Training:
         for logger in self.loggers.values():
             logger.picture(step, path)
 
-    def evaluate(self, step: int) -> dict[str, float]:
-        self.evaluated = True
-        return self.parts.evaluate()
+    def evaluate(self, step: int) -> dict[str, Any] | None:
+        """A signal gives it up at once: the run goes on with it when it is resumed."""
+        if not self.parts.metrics.chosen:
+            return {}
+        try:
+            with self.progress.evaluating() as tell:
+                return self.parts.evaluate(self.stop, tell)
+        except Abandoned:
+            return None
 
-    def row(self, means: dict[str, float]) -> bool:
+    def row(self, means: dict[str, Any]) -> bool:
         steps, seconds = self.clock.step - self.row_at[0], self.clock.seconds - self.row_at[1]
         row = {"step": self.clock.step, "images": self.clock.step * self.parts.images_per_step}
         row |= ({"component": self.parts.component} if self.parts.meta else {}) | means
@@ -114,14 +118,15 @@ class Training:
         row["images_per_second"] = steps * self.parts.images_per_step / seconds if seconds > 0 else None
         self.row_at = (self.clock.step, self.clock.seconds)
         self.rows.append(row)
+        columns = {name: value for name, value in row.items() if name != "measured"}
         for logger in self.loggers.values():
-            logger.row(row)
+            logger.row(columns)
         self.last = row
         warnings = self._seen(row)
         for warning in warnings:
             log.warning("step %d: %s", warning.step, warning.text)
-        self.progress.update(self.clock.step, row, self.watch.active)
-        better = self._is_best(row)
+        self.progress.update(self.clock.step, columns, self.watch.active)
+        better = self._is_best(columns)
         if warnings or time.monotonic() - self.told > 1:
             self._tell()
         return better
@@ -242,21 +247,21 @@ class Training:
 
     def _interrupted(self) -> None:
         self.checkpoint()
-        name = signal.Signals(self.stop_signal).name
+        name = signal.Signals(self.stop.number).name
         message = f"stopped by {name} after step {self.clock.step}, which is saved; go on with: gantool train resume="
         message += shlex.quote(str(self.folder.root))
         self._end("interrupted", message)
-        raise Interrupted(message, 128 + self.stop_signal)
+        raise Interrupted(message, 128 + self.stop.number)
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
         name, mode = self.cfg.best.metric, self.cfg.best.mode
-        if name is None or (name not in row and self.parts.metrics and not self.evaluated):
-            return False  # metrics come with some of the rows only
-        if name not in row:
+        known = [*row, *self.parts.metrics.columns, "diversity"]
+        if name is not None and name not in known:
             self.checkpoint()
-            raise UsageError(f"best.metric={name} is no column of metrics.jsonl; choose one of {', '.join(row)}")
-        value = row[name]
+            choices = ", ".join(dict.fromkeys(known))
+            raise UsageError(f"best.metric={name} is no column of metrics.jsonl; choose one of {choices}")
+        value = row.get(name)  # metrics come with some of the rows only
         if value is None or not math.isfinite(value):
             return False
         better = self.best is None or (value < self.best["value"] if mode == "min" else value > self.best["value"])
@@ -277,24 +282,3 @@ class Training:
             batch_images=self.parts.images_per_step,
             components=self.parts.meta.rounds if self.parts.meta else None,
         )  # fmt: skip
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first Ctrl-C, SIGTERM or closed terminal lets the step finish; a second one is taken at its word."""
-
-        def ask(number: int, frame: object) -> None:
-            if self.stop_signal:
-                raise KeyboardInterrupt
-            self.stop_signal = number
-
-        previous: dict[signal.Signals, Any] = {}
-        try:
-            for handled in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
-                previous[handled] = signal.signal(handled, ask)
-        except ValueError:  # not the main thread: some launchers; they have their own way to stop
-            pass
-        try:
-            yield
-        finally:
-            for handled, handler in previous.items():
-                signal.signal(handled, handler)

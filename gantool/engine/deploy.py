@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.engine.layers import hidden
+from gantool.engine.random import get_rng, set_rng
 from gantool.game.game import Game
 from gantool.game.meta import Meta
 from gantool.game.types import Prior
@@ -34,6 +35,7 @@ class Deployed:
         self.game, self.prior, self.latent_dim, self.batch_size = game, prior, latent_dim, batch_size
         self.class_counts = torch.tensor(class_counts, dtype=torch.float32)
         generator = game.nets["generator"] if raw else game.deployed
+        self.averaged = generator is not game.nets["generator"]
         self.generator = meta.mixture(generator) if meta else generator
         self.mixed = meta is not None
         self.device = next(self.generator.parameters()).device
@@ -170,8 +172,25 @@ class Seeded:
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
     """eval mode for a while; every submodule gets its own mode back."""
+    with kept_modes(net):
+        net.eval()
+        yield
+
+
+@contextmanager
+def untouched(game: Game, device: torch.device) -> Iterator[None]:
+    """Modes and random generators are as before, whatever happens meanwhile, and wherever it ends."""
+    rng = get_rng(device)
+    with kept_modes(game):
+        try:
+            yield
+        finally:
+            set_rng(device, rng)
+
+
+@contextmanager
+def kept_modes(net: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in net.modules()]
-    net.eval()
     try:
         yield
     finally:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from gantool.engine.meters import Meters
 
@@ -59,9 +60,11 @@ class Observer(Protocol):
 
     def sample(self, step: int) -> None: ...
 
-    def evaluate(self, step: int) -> dict[str, float]: ...
+    def evaluate(self, step: int) -> dict[str, Any] | None:
+        """What was measured; None where it was stopped meanwhile."""
+        ...
 
-    def row(self, means: dict[str, float]) -> bool:
+    def row(self, means: dict[str, Any]) -> bool:
         """Means of a tick and whatever was measured; is it worth a checkpoint?"""
         ...
 
@@ -86,6 +89,9 @@ def train(
     if clock.step == 0:
         observer.sample(0)
     last = plan.spent(clock)
+    look = partial(_look, meters, plan, clock, observer, began)
+    if _row_due(plan, clock, last) and meters.pending and not look(last):  # stopped while it was measured
+        return False
     while not last:
         if _due(clock.step, plan.component_steps):
             observer.component(clock.step)
@@ -98,23 +104,36 @@ def train(
             observer.stepped(clock.step)
             if clock.step == target or stop() or plan.spent(clock):
                 break
-        last, worth_keeping = plan.spent(clock), False
-        if clock.step < target and not last:
+        last = plan.spent(clock)
+        if (clock.step < target and not last) or not look(last):
             return False
-        told = (plan.tick_every, plan.evaluate_every, plan.component_steps)
-        if last or any(_due(clock.step, every) for every in told):
-            means = _read(meters, observer)
-            clock.seconds = time.monotonic() - began
-            measured = observer.evaluate(clock.step) if last or _due(clock.step, plan.evaluate_every) else {}
-            worth_keeping = observer.row(means | measured)
-        if last or _due(clock.step, plan.sample_every):
-            observer.sample(clock.step)
-        if last or worth_keeping or _due(clock.step, plan.checkpoint_every):
-            observer.checkpoint()
-        clock.seconds = time.monotonic() - began
         if stop() and not last:
             return False
     return True
+
+
+def _look(meters: Meters, plan: Plan, clock: Clock, observer: Observer, began: float, last: bool) -> bool:
+    """All that is due after a step. False where it was stopped while it measured: then none of it is done yet."""
+    worth_keeping = False
+    if _row_due(plan, clock, last):
+        means = _read(meters, observer)
+        clock.seconds = time.monotonic() - began
+        measured = observer.evaluate(clock.step) if last or _due(clock.step, plan.evaluate_every) else {}
+        if measured is None:
+            return False
+        meters.clear()
+        worth_keeping = observer.row(means | measured)
+    if last or _due(clock.step, plan.sample_every):
+        observer.sample(clock.step)
+    if last or worth_keeping or _due(clock.step, plan.checkpoint_every):
+        observer.checkpoint()
+    clock.seconds = time.monotonic() - began
+    return True
+
+
+def _row_due(plan: Plan, clock: Clock, last: bool) -> bool:
+    told = (plan.tick_every, plan.evaluate_every, plan.component_steps)
+    return last or any(_due(clock.step, every) for every in told)
 
 
 def _read(meters: Meters, observer: Observer) -> dict[str, float]:

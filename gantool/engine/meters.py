@@ -32,13 +32,21 @@ class Meters:
         self.first_bad.copy_(torch.where(bad, self.steps, self.first_bad))
 
     def read(self) -> tuple[dict[str, float], dict[str, int]]:
-        """(means since the last call, first step at which each bad one was not finite). Waits for the device."""
+        """(means since `clear`, first step at which each bad one was not finite). Waits for the device."""
         means = (self.total / self.count.clamp(min=1)).float()
         bits, steps = torch.stack([means.view(torch.int32).long(), self.first_bad]).cpu()  # one transfer
-        self.total.zero_()
-        self.count.zero_()
         bad = {name: step for name, step in zip(self.names, steps.tolist(), strict=True) if step}
         return dict(zip(self.names, bits.int().view(torch.float32).tolist(), strict=True)), bad
+
+    def clear(self) -> None:
+        """The means were written down."""
+        self.total.zero_()
+        self.count.zero_()
+
+    @property
+    def pending(self) -> bool:
+        """Are there steps whose means were not written down? Waits for the device."""
+        return bool(self.count)
 
     def state_dict(self) -> dict[str, Any]:
         numbers = {"count": self.count, "steps": self.steps, "total": self.total, "first_bad": self.first_bad}

@@ -1,0 +1,90 @@
+"""The metrics of a run: what fits, what is measured, and what makes two measurements comparable."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from gantool.config.build import Builder
+from gantool.engine.deploy import Deployed
+from gantool.errors import UsageError
+from gantool.game.types import Dataset, Images, Metric
+from gantool.runs import status
+
+Told = Callable[[str], None]  # hears what is going on: "modes: samples 256/10,000"
+
+
+class Metrics:
+    """Any number of them, by the names that they were chosen by."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        nodes: Mapping[str, Any] | None,  # the components of the group `metric`
+        config: Mapping[str, Any],  # of the run that is measured
+        device: torch.device,
+    ):
+        facts = {"conditional": config["architecture"]["class_conditional"], "device": device}
+        self.chosen: dict[str, Metric] = {
+            name: builder.make(f"metric.{name}", node, None, facts) for name, node in (nodes or {}).items()
+        }
+        self.columns: dict[str, str] = {}  # -> name of the metric
+        for name, metric in self.chosen.items():
+            self._claim(name, metric)
+
+    def _claim(self, name: str, metric: Metric) -> None:
+        lacking = [part for part in ("columns", "check", "facts") if not hasattr(metric, part)]
+        if lacking:
+            raise UsageError(f"metric.{name}: {type(metric).__name__} has no `{lacking[0]}` (gantool/game/types.py)")
+        for column in metric.columns:
+            if column in self.columns:
+                raise UsageError(f"metric=[{self.columns[column]},{name}] both give the column {column}: drop one")
+            self.columns[column] = name
+
+    def check(self, dataset: Dataset, objective: Any) -> None:
+        """Raises UsageError where one of them does not fit."""
+        kept = Kept(dataset)
+        for metric in self.chosen.values():
+            metric.check(kept, objective)
+
+    def __call__(
+        self, deployed: Deployed, dataset: Dataset, seed: int, tell: Told, facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        """All columns, and as `measured` what they depend on, the given facts too; {} without metrics.
+
+        The draws of each metric follow from the seed alone.
+        """
+        found: dict[str, Any] = {}
+        kept = Kept(dataset)
+        for name, metric in self.chosen.items():
+            tell(name)
+            report = lambda what, done, total, name=name: tell(f"{name}: {what} {done:,}/{total:,}")  # noqa: E731
+            values = metric(deployed.seeded(seed, report), kept)
+            if values.keys() != set(metric.columns):
+                raise UsageError(f"metric.{name} gives {', '.join(values)}, and its `columns` say otherwise: mend them")
+            found |= values
+        return found and found | {"measured": self._measured(deployed, seed) | facts}
+
+    def _measured(self, deployed: Deployed, seed: int) -> dict[str, Any]:
+        return {
+            "seed": seed,
+            "weights": "averaged" if deployed.averaged else "raw",
+            "batch_size": deployed.batch_size,
+            "metrics": {name: metric.facts() for name, metric in self.chosen.items()},
+            "versions": status.environment(),
+        }
+
+
+class Kept:
+    """A dataset that reads each of its splits once."""
+
+    def __init__(self, dataset: Dataset):
+        self._dataset, self._splits = dataset, dict[str, Images]()
+
+    def load(self, split: str = "train") -> Images:
+        if split not in self._splits:
+            self._splits[split] = self._dataset.load(split)
+        return self._splits[split]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)

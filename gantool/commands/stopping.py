@@ -1,0 +1,53 @@
+"""Ctrl-C, SIGTERM and a closed terminal: what they stop at once, and what they wait for."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Abandoned(KeyboardInterrupt):
+    """Work that can be repeated was given up."""
+
+
+class Stop:
+    """The first signal lets the step finish, but gives up what can be repeated; a second one is taken at its word."""
+
+    def __init__(self) -> None:
+        self.number = 0  # of the first signal
+        self.repeatable = False
+
+    def asked(self) -> bool:
+        return bool(self.number)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        previous: dict[signal.Signals, Any] = {}
+        try:
+            for handled in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+                previous[handled] = signal.signal(handled, self._hear)
+        except ValueError:  # not the main thread: some launchers; they have their own way to stop
+            pass
+        try:
+            yield
+        finally:
+            for handled, handler in previous.items():
+                signal.signal(handled, handler)
+
+    @contextmanager
+    def giving_up(self) -> Iterator[None]:
+        """Around work that can be repeated; raises Abandoned at a signal, also at one that came before."""
+        if self.number:
+            raise Abandoned
+        try:
+            self.repeatable = True
+            yield
+        finally:
+            self.repeatable = False
+
+    def _hear(self, number: int, frame: object) -> None:
+        if self.number:
+            raise KeyboardInterrupt
+        self.number = number
+        if self.repeatable:
+            raise Abandoned
