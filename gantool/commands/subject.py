@@ -106,10 +106,12 @@ class Gantool:
 
     def evaluation(self) -> float | None:
         """Seconds that the chosen metrics take."""
-        if not self.parts.metrics:
+        from gantool.commands.stopping import Stop
+
+        if not self.parts.metrics.chosen:
             return None
         began = time.perf_counter()
-        self.parts.evaluate()
+        self.parts.evaluate(Stop(), tell=lambda what: None)
         return time.perf_counter() - began
 
 
