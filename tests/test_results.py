@@ -111,6 +111,14 @@ def test_command_trains_what_is_missing_once_and_anew_when_it_changed(gantool: G
     assert json.loads(status.read_text())["step"] == 3
 
 
+def test_a_run_stays_where_gantool_has_one_more_option_and_not_where_the_recipe_differs():
+    then = {"steps": 5, "trick": {"ema": {"decay": 0.9}}, "metric": {}}
+    option = {"steps": 5, "compile": "auto", "trick": {"ema": {"decay": 0.9, "every": 1}}, "metric": {}}
+    assert results._same(then, then) and results._same(then, option) and not results._same(option, then)
+    for change in ({"steps": 6}, {"trick": {}}, {"trick": {"ema": {"decay": 0.9}, "top_k": {}}}, {"metric": None}):
+        assert not results._same(then, then | change)
+
+
 def test_unknown_experiment_is_named(gantool: Gantool):
     result = gantool("results", "rong", "--no-training")
     assert result.code == 2 and "no experiment 'rong' states a figure" in result.err

@@ -133,7 +133,19 @@ def is_older(experiment: Experiment, seed: int, folder: RunFolder) -> bool:
     shown = subprocess.run(command, capture_output=True, text=True)
     if shown.returncode:
         raise RunError(f"{experiment.name} cannot be composed: {shown.stderr.strip()}")
-    return read_config(folder.config) != _plain(yaml.safe_load(shown.stdout))
+    return not _same(read_config(folder.config), _plain(yaml.safe_load(shown.stdout)))
+
+
+def _same(then: Any, now: Any) -> bool:
+    """A single value that is new in gantool since is passed over; a group or component that is new is a change."""
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return bool(then == now)
+    added = [now[key] for key in now.keys() - then.keys()]
+    return (
+        then.keys() <= now.keys()
+        and not any(isinstance(value, dict) for value in added)
+        and all(_same(then[key], now[key]) for key in then)
+    )
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
