@@ -10,7 +10,7 @@ from gantool.architectures import dcgan, mlp, mlp_maxout, mlp_salimans2016
 from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
 from gantool.errors import UsageError
-from gantool.game.networks import Discriminator, Generator, Noise, OneHot, ToImage, hidden
+from gantool.game.networks import Discriminator, Generator, Noise, OneHot, ToImage, ToShare, hidden
 from gantool.tricks.spectral_norm import SpectralNorm
 from toys import plain
 
@@ -56,18 +56,19 @@ def test_shapes_and_conventions(compose, name, shape):
     logits, features = discriminator(image, labels(4))
     assert features.shape == (4, discriminator.num_features)
     assert torch.equal(features, discriminator.trunk(image))
-    if discriminator.energy:  # an autoencoder: one error, and `head` decodes (tests/test_began.py)
-        assert logits.shape == (4, 1)
-        return
     assert logits.shape == (4, 3)
+    if discriminator.energy:  # an autoencoder: an error, two more that are linear, and `head` decodes
+        error = (image - discriminator.head(features)).abs().flatten(1).mean(dim=1)
+        assert torch.allclose(logits[:, 0], error)
+        assert torch.allclose(logits[:, 1:], discriminator.further(features))
+        return
     assert torch.equal(logits, discriminator.head(features))
-    assert discriminator.head.in_features == discriminator.num_features
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_points_are_built_or_refused(compose, name):
     """Points keep their scale: no tanh at the end."""
-    if name == "dcgan":
+    if name.startswith("dcgan"):
         with pytest.raises(UsageError, match="is for images, this dataset holds points: take architecture=mlp"):
             built(compose, name, (2,))
         return
@@ -363,6 +364,37 @@ def test_dropout_of_2014_leaves_out_but_does_not_scale_up():
     assert shares == [0.2, 0.5, 0.5]
 
 
+# ---------------------------------------------------------------- dcgan_chen2016
+
+
+def test_nets_of_infogan_have_their_sizes(compose):
+    """Chen et al. 2016, appendix C.1, table 1: a row each for D, for Q beside it, and for G, on MNIST."""
+    generator, discriminator, latent_dim = built(compose, "dcgan_chen2016", (1, 28, 28), logits=1 + 12)
+    assert latent_dim == 74 and linears(generator) == [(74, 1024), (1024, 7 * 7 * 128)]
+    assert linears(discriminator) == [(7 * 7 * 128, 1024), (1024, 1), (1024, 128), (128, 12)]
+    for net, kind, channels in ((generator, nn.ConvTranspose2d, [(128, 64), (64, 1)]),
+                                (discriminator, nn.Conv2d, [(1, 64), (64, 128)])):  # fmt: skip
+        convolutions = [layer for layer in net.modules() if isinstance(layer, kind)]
+        assert [(each.in_channels, each.out_channels) for each in convolutions] == channels
+        assert {(each.kernel_size, each.stride) for each in convolutions} == {((4, 4), (2, 2))}
+    assert sum(isinstance(layer, NORMS) for layer in generator.modules()) == 3
+    assert sum(isinstance(layer, NORMS) for layer in discriminator.modules()) == 3
+    assert {layer.negative_slope for layer in discriminator.modules() if isinstance(layer, nn.LeakyReLU)} == {0.01}
+    assert linears(built(compose, "dcgan_chen2016", (1, 28, 28))[1]) == [(7 * 7 * 128, 1024), (1024, 1)]
+    with pytest.raises(UsageError, match="take a multiple of 4"):
+        built(compose, "dcgan_chen2016", (1, 30, 28))
+
+
+def test_infogans_verdict_does_not_pass_the_layer_of_q(compose):
+    discriminator = built(compose, "dcgan_chen2016", (1, 8, 8), logits=5)[1].eval()
+    x = torch.randn(3, 1, 8, 8)
+    before = discriminator(x, labels(3)).logits
+    with torch.no_grad():
+        discriminator.head.second[0].weight.add_(1)
+    after = discriminator(x, labels(3)).logits
+    assert torch.equal(before[:, 0], after[:, 0]) and not torch.allclose(before[:, 1:], after[:, 1:])
+
+
 # ---------------------------------------------------------------- mlp_salimans2016
 
 
@@ -433,8 +465,8 @@ def test_noise_is_of_its_standard_deviation_and_of_training_only():
 
 def test_d_of_2016_sees_pixels_between_zero_and_one():
     shape = (1, 1, 3)
-    assert torch.equal(mlp_salimans2016.ToShare(shape)(torch.tensor([-1.0, 0.0, 1.0])), torch.tensor([0, 0.5, 1]))
-    assert torch.equal(mlp_salimans2016.ToShare((3,))(torch.tensor([-1.0, 0.0, 7.0])), torch.tensor([-1, 0, 7.0]))
+    assert torch.equal(ToShare(shape)(torch.tensor([-1.0, 0.0, 1.0])), torch.tensor([0, 0.5, 1]))
+    assert torch.equal(ToShare((3,))(torch.tensor([-1.0, 0.0, 7.0])), torch.tensor([-1, 0, 7.0]))
 
 
 def test_spectral_norm_bounds_normalised_weights_too():

@@ -23,7 +23,7 @@ from gantool.objectives.least_squares import LeastSquares
 from gantool.objectives.non_saturating import NonSaturating
 from gantool.priors.normal import Normal
 from gantool.tricks.gradient_penalty import GradientPenalty
-from toys import Scalar, Shown, composed_game, pictures, plain, refusal, turn, verdict
+from toys import Scalar, Shown, composed_game, pictures, plain, turn, verdict
 
 TOLD, PROJECTED = "architecture.class_conditional=true", "architecture.projection=true"
 SHAPE, CLASSES = (1, 8, 8), 3

@@ -157,7 +157,9 @@ class Net(nn.Module):
         return verdict(self.body(2 * image - 1))
 
 
-def trained(objective: Objective, steps: int = 400, last: int = 2**15, **tricks) -> tuple[Callable[[Tensor], Tensor], float]:
+def trained(
+    objective: Objective, steps: int = 400, last: int = 2**15, **tricks
+) -> tuple[Callable[[Tensor], Tensor], float]:
     """D's output as a function of x after steps of D alone, and what the game then logs of `last` draws each."""
     torch.manual_seed(0)
     source = TwoRamps()

@@ -161,7 +161,10 @@ def test_component_with_good_values_passes():
     [
         (SMOOTHING | {"real": 1.5}, "k.real must be a number in [0, 1], got 1.5"),
         (PENALTY | {"kind": "x"}, "k.kind must be one of wgan_gp, dragan, r1, r2, got 'x'"),
-        (PENALTY | {"wieght": 1}, "unknown key 'k.wieght'\n  did you mean 'weight'?; choices: every, kind, share, weight"),
+        (
+            PENALTY | {"wieght": 1},
+            "unknown key 'k.wieght'\n  did you mean 'weight'?; choices: every, kind, share, weight",
+        ),
         (PENALTY | {"_partial_": True}, "unknown key 'k._partial_'\n  choices: every, kind, share, weight"),
         ({"real": 1}, "k._target_ must be text, got null"),
         ("ema", "k holds settings of its own: set k.KEY=..., not k itself"),

@@ -58,7 +58,7 @@ class Generator(networks.Generator):
             layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias), *more(outputs)]
         layers += [nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1), networks.ToImage(shape)]
         self.body = nn.Sequential(*layers)
-        self.apply(initialise)
+        self.apply(networks.initialise)
 
 
 class Discriminator(networks.Discriminator):
@@ -88,15 +88,4 @@ class Discriminator(networks.Discriminator):
         self.trunk = nn.Sequential(*layers, nn.Flatten())
         self.num_features = widths[-1] * base**2
         self.head = nn.Linear(self.num_features, logits)
-        self.apply(initialise)
-
-
-def initialise(layer: nn.Module) -> None:
-    """Weights N(0, 0.02^2), BatchNorm's gains N(1, 0.02^2) (Radford et al. 2015, section 4)."""
-    if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(layer.weight, 0.0, 0.02)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-    elif isinstance(layer, nn.BatchNorm2d):
-        nn.init.normal_(layer.weight, 1.0, 0.02)
-        nn.init.zeros_(layer.bias)
+        self.apply(networks.initialise)

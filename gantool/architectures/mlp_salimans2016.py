@@ -60,7 +60,7 @@ class Discriminator(networks.Discriminator):
         layers: list[nn.Module] = []
         for inputs, outputs, std, length in zip(widths, hidden, stds, lengths, strict=False):
             layers += [Layer(inputs, outputs, std, length), nn.ReLU()]
-        self.trunk = nn.Sequential(nn.Flatten(), ToShare(shape), *layers)
+        self.trunk = nn.Sequential(nn.Flatten(), networks.ToShare(shape), *layers)
         self.num_features = widths[-1]
         self.head = Layer(widths[-1], logits, stds[-1], lengths[-1], learnt=True)
 
@@ -95,14 +95,3 @@ class Length(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         return torch._weight_norm(weight, self.length)  # length * weight / |weight|, in one pass
-
-
-class ToShare(nn.Module):
-    """Pixels in [-1, 1] -> [0, 1], the unit of `input_noise`; points stay as they are."""
-
-    def __init__(self, shape: Shape):
-        super().__init__()
-        self.images = len(shape) == 3
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x + 1) / 2 if self.images else x

@@ -160,3 +160,27 @@ class ToImage(nn.Module):
         if self.squash == "tanh":
             return torch.tanh(x)
         return 2 * torch.sigmoid(x) - 1 if self.squash == "sigmoid" else x
+
+
+class ToShare(nn.Module):
+    """Pixels in [-1, 1] -> [0, 1], in which some nets were tuned; points stay as they are."""
+
+    by_example = True
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.images = len(shape) == 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 1) / 2 if self.images else x
+
+
+def initialise(layer: nn.Module) -> None:
+    """Weights N(0, 0.02^2), BatchNorm's gains N(1, 0.02^2) (Radford et al. 2015, section 4)."""
+    if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(layer.weight, 0.0, 0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        nn.init.normal_(layer.weight, 1.0, 0.02)
+        nn.init.zeros_(layer.bias)
