@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ from gantool.commands.measuring import Metrics, Told
 from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
+from gantool.engine.capture import CudaGraphs
 from gantool.engine.deploy import Deployed, untouched
 from gantool.engine.diversity import Diversity
 from gantool.engine.meters import Meters
 from gantool.engine.random import get_rng, set_rng
+from gantool.engine.rounds import Rounds
+from gantool.engine.state import State
 from gantool.engine.streamed import choose_source
 from gantool.errors import UsageError
 from gantool.game.game import Game
@@ -46,7 +49,7 @@ class Assembly:
         self.device = precision.choose_device(config["device"])
         self.dataset: Dataset = self.builder.make("dataset", config["dataset"])
         self.precision = precision.choose_precision(config["precision"], self.device, self.dataset.shape)
-        precision.set_deterministic(config["deterministic"])
+        precision.set_up(self.device, config["deterministic"])
         torch.set_flush_denormal(True)
         torch.manual_seed(config["seed"])
         self.metrics = Metrics(self.builder, config.get("metric"), config, self.device)
@@ -65,11 +68,11 @@ class Assembly:
         self.source = self.builder.source(self.config, images, self.dataset.flip, kind)
         if self.meta:
             self.meta.begin(images)
+        self.meters = Meters(self.device)
         self._start_game()
         self.batches_per_step = self.update.real_batches(self.game)
         labelled = self.game.objective.needs_labelled
         self.source.reserve(self.plan.tick_every * self.batches_per_step, self.batches_per_step, labelled)
-        self.meters = Meters(self.device)
 
     def _start_game(self) -> None:
         """Networks, tricks and optimisers, all afresh."""
@@ -81,6 +84,7 @@ class Assembly:
                 part.to(memory_format=torch.channels_last)
         self._check_use()
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
+        self._record_anew()
         self._deploy()
 
     def _check_use(self) -> None:
@@ -139,9 +143,21 @@ class Assembly:
         self.grid_labels = torch.arange(n) % classes if classes else self.deployed.labels(n, generator)
 
     def step(self) -> None:
-        self.game.begin(self.clock.step)
+        kind = self.game.begin(self.clock.step)
         self.source.feed()
+        self.rounds(kind)
+
+    def round(self) -> None:
+        """What a step does on the device."""
         self.meters.add(self.update(self.game, self.d, self.g))
+
+    def _record_anew(self) -> None:
+        """After tensors that a recorded round would know have been replaced."""
+        state = State(self.game, {"discriminator": self.d, "generator": self.g}, self.meters, self.device)
+        self.rounds: Callable[[Hashable], None] = lambda kind: self.round()
+        self.way = "eager"  # how steps are played
+        if self.device.type == "cuda" and self.config["graph"] == "auto":
+            self.rounds, self.way = Rounds(self.rounds, CudaGraphs(state)), "CUDA graphs"
 
     def train(self, observer: loop.Observer, stop: Callable[[], bool]) -> bool:
         return loop.train(self.step, self.prepare, self.meters, self.plan, self.clock, observer, stop)
@@ -222,6 +238,7 @@ class Assembly:
         self.grid_latents, self.grid_labels = state["grid"]["latents"], state["grid"]["labels"]
         self.clock.step, self.clock.seconds = state["step"], state["seconds"]
         set_rng(self.device, state["rng"])
+        self._record_anew()
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -210,7 +210,8 @@ class Training:
             for name, node in (self.config.get("logger") or {}).items()
         }
         verb = f"resuming at step {self.clock.step}" if resumed else "training"
-        log.info("%s in %s on %s, %s", verb, self.folder.root, self.parts.device, self.parts.precision)
+        parts = self.parts
+        log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
 
     def _tell(self, **changes: Any) -> None:
         """Writes down how far the run has come."""

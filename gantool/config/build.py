@@ -101,21 +101,22 @@ class Builder:
     def players(self, game: Game, node: Mapping[str, Any]) -> tuple[Player, Player]:
         """D, and G with whatever parameters the objective has."""
         generator = [*game.nets["generator"].parameters(), *game.objective.parameters()]
+        discriminator, device = list(game.nets["discriminator"].parameters()), generator[0].device
         return (
-            self._player(
-                "optimizer.discriminator", node["discriminator"], list(game.nets["discriminator"].parameters())
-            ),
-            self._player("optimizer.generator", node["generator"], generator),
+            self._player("optimizer.discriminator", node["discriminator"], discriminator, device),
+            self._player("optimizer.generator", node["generator"], generator, device),
         )
 
-    def _player(self, key: str, node: Mapping[str, Any], parameters: Sequence[nn.Parameter]) -> Player:
+    def _player(
+        self, key: str, node: Mapping[str, Any], parameters: Sequence[nn.Parameter], device: torch.device
+    ) -> Player:
         maker = self.resolve(key, str(node.get("_target_", "")), torch.optim.Optimizer)
         options = {name: value for name, value in node.items() if name not in ("_target_", "schedule")}
         _check_options(key, maker, options, {"params": parameters})
         options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
         schedule = self._value(f"{key}.schedule", node["schedule"]) if node.get("schedule") else None
         try:
-            return Player(parameters, partial(maker, **options), schedule)
+            return Player(parameters, partial(maker, **options), schedule, device)
         except (ValueError, TypeError) as error:
             raise UsageError(f"{key}: {error}") from error
 

@@ -62,6 +62,7 @@ class Train:
     precision: Literal["auto", "fp32", "bf16"]
     data: Literal["auto", "device", "stream"]
     deterministic: bool
+    graph: Literal["auto", "off"]
 
     tick_every: Count | None
     sample_every: Count | None

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gantool.game.types import Stats
 
@@ -48,9 +49,12 @@ class Meters:
         """Are there steps whose means were not written down? Waits for the device."""
         return bool(self.count)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that `add` changes, by name."""
+        return {"count": self.count, "steps": self.steps, "total": self.total, "first_bad": self.first_bad}
+
     def state_dict(self) -> dict[str, Any]:
-        numbers = {"count": self.count, "steps": self.steps, "total": self.total, "first_bad": self.first_bad}
-        return {"names": self.names, **numbers}
+        return {"names": self.names, **self.tensors()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         device = self.count.device

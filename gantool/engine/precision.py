@@ -48,8 +48,11 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
     return partial(torch.autocast, device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
-def set_deterministic(wanted: bool) -> None:
-    """Only kernels whose sums have one order; a GPU run then repeats bit for bit."""
-    if wanted:
+def set_up(device: torch.device, deterministic: bool) -> None:
+    """Deterministic: only kernels whose sums have one order; a GPU run then repeats bit for bit."""
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
-    torch.use_deterministic_algorithms(wanted, warn_only=torch.backends.mps.is_available())
+    torch.use_deterministic_algorithms(deterministic, warn_only=torch.backends.mps.is_available())
+    if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)
+        torch.backends.cudnn.benchmark = not deterministic  # shapes stay: the fastest kernel is looked for once

@@ -22,10 +22,12 @@ class Player:
         parameters: Iterable[nn.Parameter],
         optimizer: Callable[..., torch.optim.Optimizer],  # parameters -> optimiser
         schedule: Schedule | None = None,  # of the learning rate; None = constant
+        device: torch.device | None = None,  # of a player without parameters
     ):
         # torch's optimisers want something to move: a player without parameters has a number that no loss depends on
-        self.parameters: list[Tensor] = list(parameters) or [torch.zeros((), requires_grad=True)]
+        self.parameters: list[Tensor] = list(parameters) or [torch.zeros((), requires_grad=True, device=device)]
         self.optimizer = optimizer(self.parameters, **_fast_options(optimizer, self.parameters))
+        self.optimizer._warned_capturable_if_run_uncaptured = True  # torch would, at the first steps of each run
         self.schedule = schedule if schedule is not None and schedule.kind != "constant" else None
         self.clock = Clock().to(self.parameters[0].device)
         self.previous: list[Tensor] = []  # displacements of the step before, where the update is optimistic
@@ -73,6 +75,22 @@ class Player:
     @torch.no_grad()
     def put_back(self, weights: Sequence[Tensor]) -> None:
         torch._foreach_copy_(self.parameters, list(weights))
+
+    @property
+    def capturable(self) -> bool:
+        """May a CUDA graph hold a step? Not if the optimiser counts on the host, or says so."""
+        kept = [value for state in self.optimizer.state.values() for value in state.values() if value is not None]
+        on_device = all(isinstance(value, Tensor) and value.device == self.clock.now.device for value in kept)
+        return on_device and all(group.get("capturable", True) for group in self.optimizer.param_groups)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a step changes, by name."""
+        found = {"clock": self.clock.now} | {f"parameter.{i}": each for i, each in enumerate(self.parameters)}
+        found |= {f"previous.{i}": each for i, each in enumerate(self.previous)}
+        for i, parameter in enumerate(self.parameters):
+            state = self.optimizer.state.get(parameter, {})
+            found |= {f"{i}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         kind = type(self.optimizer).__name__

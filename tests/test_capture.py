@@ -1,0 +1,179 @@
+"""What the host does around a capture: a CUDA that only writes down what it is asked. For the device: test_gpu.py."""
+
+import contextlib
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from gantool.engine.capture import WAITS, CudaGraphs
+from gantool.engine.meters import Meters
+from gantool.engine.rounds import Rounds, Unfit
+from gantool.engine.state import State
+from gantool.game.player import Player
+from gantool.game.updates import Alternating
+from toys import bilinear, players
+
+CPU = torch.device("cpu")
+
+
+class Cuda:
+    """As far as gantool asks for it. A graph replays what was played within it; a broken capture raises at its end."""
+
+    def __init__(self):
+        self.log: list[str] = []
+        self.current, self.mode, self.broken = "default", 0, False
+
+    def Stream(self, device):  # noqa: N802
+        return SimpleNamespace(wait_stream=lambda other: self.log.append("capture's stream waits"))
+
+    def graph_pool_handle(self):
+        return "pool"
+
+    def current_stream(self, device):
+        return SimpleNamespace(wait_stream=lambda other: self.log.append("waits for capture's stream"))
+
+    def set_stream(self, stream):
+        self.log.append("stream is set")
+
+    def CUDAGraph(self):  # noqa: N802
+        return SimpleNamespace(replay=lambda: self.log.append("replay"))
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        self.log.append("on capture's stream")
+        yield
+
+    @contextlib.contextmanager
+    def graph(self, graph, pool, stream, capture_error_mode):
+        self.log.append(f"capture into {pool}, {capture_error_mode}")
+        try:
+            yield
+        finally:
+            if self.broken:
+                raise RuntimeError("the capture was invalidated\nand much more")
+
+    def get_sync_debug_mode(self):
+        return self.mode
+
+    def set_sync_debug_mode(self, mode):
+        self.mode = mode
+
+    def synchronize(self, device):
+        self.log.append("synchronize")
+
+    def current_device(self):
+        return 0
+
+    @property
+    def default_generators(self):
+        return [SimpleNamespace(graphsafe_set_state=lambda state: self.log.append("generator is made anew"))]
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    fake = Cuda()
+    for name in [name for name in dir(fake) if hasattr(torch.cuda, name) and not name.startswith("__")]:
+        monkeypatch.setattr(torch.cuda, name, getattr(fake, name))
+    monkeypatch.setattr(
+        torch._C, "_cuda_endAllocateToPool", lambda device, pool: fake.log.append(f"{pool} is released"), raising=False
+    )
+    return fake
+
+
+def duel(optimizer=torch.optim.SGD):
+    game = bilinear(1.0, 1.0)
+    d, g = players(game, 0.1, optimizer)
+    update, meters = Alternating(), Meters(CPU)
+    state = State(game, {"discriminator": d, "generator": g}, meters, CPU)
+    return state, lambda kind=None: meters.add(update(game, d, g))
+
+
+def test_three_rehearsals_then_a_capture_then_replays(cuda):
+    """A capture runs nothing, so that it is followed by its first replay."""
+    state, play = duel()
+    rounds, told = Rounds(play, CudaGraphs(state)), []
+    for _ in range(5):
+        cuda.log.clear()
+        rounds(None)
+        told.append(list(cuda.log))
+    rehearsal = ["capture's stream waits", "on capture's stream", "waits for capture's stream"]
+    assert told == [rehearsal] * 3 + [["capture into pool, thread_local", "replay"], ["replay"]]
+    assert rounds.reason is None
+
+
+def test_kinds_share_a_pool_and_have_rehearsals_each(cuda):
+    state, play = duel()
+    rounds = Rounds(play, CudaGraphs(state))
+    for kind in "abbbab":
+        rounds(kind)
+    assert list(rounds.records) == ["b"]
+    for kind in "aba":
+        rounds(kind)
+    assert set(rounds.records) == {"a", "b"}
+
+
+def test_a_round_that_waits_is_found_in_the_last_rehearsal(cuda):
+    """Its place in the code is told; other warnings pass."""
+    state, play = duel()
+
+    def waiting(kind):
+        play()
+        if cuda.mode == "warn":
+            warnings.warn(f"{WAITS} (Triggered internally)", stacklevel=1)
+            warnings.warn("something else", stacklevel=1)
+
+    rounds = Rounds(waiting, CudaGraphs(state))
+    with pytest.warns(UserWarning, match="something else"):
+        for _ in range(4):
+            rounds(None)
+    assert rounds.reason is not None
+    assert "test_capture.py" in rounds.reason
+    assert cuda.mode == 0
+
+
+def test_a_broken_capture_is_mended(cuda):
+    """All that it changed on the host is put back, and torch's own belief that it still captures is corrected."""
+    state, play = duel()
+    for _ in range(3):
+        play()
+    before, cuda.broken = state.copy(), True
+    with pytest.raises(Unfit, match=r"RuntimeError: the capture was invalidated\)"):
+        CudaGraphs(state).record(play)
+    assert cuda.log[1:] == ["stream is set", "synchronize", "pool is released", "generator is made anew"]
+    after = state.copy()
+    assert all(torch.equal(value, after.tensors[name]) for name, value in before.tensors.items())
+
+
+def test_what_a_step_raised_is_told_not_what_leaving_the_capture_raised(cuda):
+    state, _ = duel()
+    cuda.broken = True
+
+    def play():
+        raise ValueError("mine")
+
+    with pytest.raises(Unfit, match="ValueError: mine"):
+        CudaGraphs(state).record(play)
+
+
+def test_an_optimizer_that_counts_on_the_host_is_refused(cuda):
+    """Adagrad keeps its count on the CPU; here its parameters lie elsewhere."""
+    state, play = duel(torch.optim.Adagrad)
+    play()
+    moved = state.players["generator"]
+    moved.clock.now = moved.clock.now.to("meta")
+    reason = CudaGraphs(state).rehearse(play, last=False)
+    assert reason == "Adagrad, which moves the generator, counts its steps on the host"
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "fits"),
+    [(torch.optim.SGD, {}, True), (torch.optim.SGD, {"momentum": 0.9}, True), (torch.optim.Adam, {}, False)],
+)
+def test_which_optimizers_may_be_captured(optimizer, options, fits):
+    """Adam says itself that it was not built for it, as it is not on a CPU."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    player = Player([weight], lambda parameters, **more: optimizer(parameters, lr=0.1, **options, **more))
+    player.apply([torch.ones(2)])
+    assert player.capturable == fits
