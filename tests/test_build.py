@@ -7,7 +7,7 @@ import textwrap
 import pytest
 import torch
 
-from gantool.commands.assembly import plan_of
+from gantool.commands.planning import plan_of
 from gantool.config.build import Builder
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import Generator

@@ -388,7 +388,7 @@ def test_every_experiment_builds(compose: Any) -> None:
     """Networks, objective and tricks of each recipe fit each other; its data need not be there."""
     from omegaconf import OmegaConf
 
-    from gantool.commands.assembly import plan_of
+    from gantool.commands.planning import plan_of
     from gantool.config.build import Builder
     from gantool.config.schema import conf_dir
     from gantool.game.types import Images

@@ -1,7 +1,6 @@
 """A configuration as running parts: data, game, players, clock. Imports torch."""
 
 import logging
-import math
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from gantool.commands.doctor import cpu_model
 from gantool.commands.measuring import Metrics, Told
+from gantool.commands.planning import make_meta, make_update, plan_of
 from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
@@ -27,11 +27,9 @@ from gantool.game.game import Game
 from gantool.game.images import fingerprint, hide_labels
 from gantool.game.meta import Meta
 from gantool.game.types import Dataset, Images
-from gantool.game.updates import Update
 from gantool.runs import checkpoint
 
 log = logging.getLogger(__name__)
-DEFAULT_STEPS = 10_000
 PARTS = {"format", "step", "data", "game"}  # of every checkpoint
 
 
@@ -264,15 +262,6 @@ def deployed(game: Any, config: dict[str, Any], spec: dict[str, Any], builder: B
     return Deployed(game, prior, config["architecture"]["latent_dim"], spec["class_counts"], **options)
 
 
-def make_update(config: dict[str, Any], trust: tuple[str, ...]) -> Update:
-    return Builder(trust).make("update", config["update"])
-
-
-def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:
-    node = config.get("meta")
-    return Builder(trust).make("meta", node, Meta) if node else None
-
-
 def restore_meta(meta: Meta | None, state: dict[str, Any] | None, game: Game) -> None:
     if (meta is None) != (state is None):
         raise UsageError(
@@ -281,34 +270,6 @@ def restore_meta(meta: Meta | None, state: dict[str, Any] | None, game: Game) ->
         )  # fmt: skip
     if meta and state:
         meta.load_state_dict(state, game.deployed)
-
-
-def plan_of(config: dict[str, Any], trust: tuple[str, ...]) -> loop.Plan:
-    """Budgets in steps, and intervals that suit them where none are given."""
-    images_per_step = config["batch_size"] * make_update(config, trust).discriminator_steps
-    budgets = [config["steps"], config["images"] and math.ceil(config["images"] / images_per_step)]
-    steps = min((budget for budget in budgets if budget), default=None if config["minutes"] else DEFAULT_STEPS)
-    meta = make_meta(config, trust)
-    return loop.Plan(
-        steps=steps,
-        minutes=config["minutes"],
-        tick_every=config["tick_every"] or (max(1, min(100, steps // 100)) if steps else 50),
-        sample_every=config["sample_every"] or (max(1, steps // 40) if steps else 500),
-        checkpoint_every=config["checkpoint_every"] or (max(1, steps // 10) if steps else 1000),
-        evaluate_every=config["evaluate_every"],
-        component_steps=steps_each(meta, steps) if meta else None,
-    )
-
-
-def steps_each(meta: Meta, steps: int | None) -> int:
-    """Of each component."""
-    if steps is None:
-        raise UsageError(
-            "meta=... shares out the budget among its components: give it in steps or images, minutes only beside them"
-        )
-    if steps < meta.rounds:
-        raise UsageError(f"a budget of {steps} steps is too small for {meta.rounds} components: give a larger one")
-    return steps // meta.rounds
 
 
 def device_name(device: torch.device) -> str:

@@ -38,7 +38,7 @@ class Runner:
     def __init__(self, name: str, config: dict[str, Any], images: Any, device: str):
         import torch
 
-        from gantool.commands.assembly import make_update
+        from gantool.commands.planning import make_update
         from gantool.config.build import Builder
         from gantool.engine.precision import choose_device
 

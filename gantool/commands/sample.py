@@ -55,7 +55,8 @@ def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> A
     """A checkpoint's state -> its deployed generator; needs no data. `options`: trust, device, ema, batch_size."""
     import torch
 
-    from gantool.commands.assembly import deployed, make_meta, plan_of, restore_meta
+    from gantool.commands.assembly import deployed, restore_meta
+    from gantool.commands.planning import make_meta, plan_of
     from gantool.config.build import Builder
     from gantool.engine.precision import choose_device
     from gantool.game.types import Images
