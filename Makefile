@@ -8,7 +8,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types reference results costs clean
+.PHONY: help demo test lint format types reference results costs metrics clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -39,6 +39,9 @@ results: $(VENV)/.installed ## train every experiment that states a figure, and 
 
 costs: $(VENV)/.installed ## measure what each trick costs a step, into outputs/PERFORMANCE.md
 	@$(BIN)/python -m gantool.commands.costs $(ARGS)
+
+metrics: $(VENV)/.installed ## show how each metric moves under blur, noise, missing classes and copies, into outputs/METRICS.md
+	@$(BIN)/python -m gantool.commands.corruptions $(ARGS)
 
 clean: ## remove caches and build output; runs, data and the environment stay
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

@@ -174,6 +174,23 @@ def write_mnist(raw: Path, seed: int = 0) -> None:
         )
 
 
+def test_what_is_held_out_is_not_trained_on(tmp_path):
+    """The last of the training split, in their order; there are 20, and 10 in the test split."""
+    write_mnist(tmp_path / "MNIST" / "raw")
+    whole = TorchvisionSet("mnist", str(tmp_path), 28, 1, download=False)
+    parted = TorchvisionSet("mnist", str(tmp_path), 28, 1, download=False, held_out=6)
+    train = whole.load("train")
+    for split, mine in (("train", slice(0, 14)), ("validation", slice(14, 20))):
+        assert torch.equal(parted.load(split).pixels, train.pixels[mine])
+        assert torch.equal(parted.load(split).labels, train.labels[mine])
+    assert torch.equal(parted.load("test").pixels, whole.load("test").pixels)
+    with pytest.raises(UsageError, match="there is no split .validation."):
+        whole.load("validation")
+    none = TorchvisionSet("mnist", str(tmp_path), 28, 1, download=False, held_out=20)
+    with pytest.raises(UsageError, match="held_out=20 leaves none of 20 examples"):
+        none.load()
+
+
 @pytest.mark.parametrize("name, folder", [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
 def test_mnist_from_its_files(tmp_path, name, folder):
     write_mnist(tmp_path / folder / "raw")

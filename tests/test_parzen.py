@@ -23,9 +23,9 @@ def drawing(samples: Tensor) -> SimpleNamespace:
     return SimpleNamespace(fakes=lambda n: samples[:n], device=CPU, report=lambda *told: None)
 
 
-def data(train: Tensor, test: Tensor) -> SimpleNamespace:
-    splits = {"train": train, "test": test}
-    return SimpleNamespace(load=lambda split: Images(splits[split], torch.full((len(splits[split]),), -1)))
+def data(held_out: int, **splits: Tensor) -> SimpleNamespace:
+    load = lambda split: Images(splits[split], torch.full((len(splits[split]),), -1))  # noqa: E731
+    return SimpleNamespace(load=load, held_out=held_out)
 
 
 def normal(n: int, dim: int, seed: int) -> Tensor:
@@ -57,15 +57,14 @@ def test_digits_equal_scikit_learn_in_the_end():
     """The whole metric: pixels from 0 to 1, the best width on the validation examples, mean and standard error."""
     digits = Digits()
     train, test = digits.load("train").pixels, digits.load("test").pixels
-    found = Parzen(samples=700, validation=200, low=0.05, high=1.0, sigmas=7)(drawing(to_float(train)), digits)
-    flat = [(pixels.flatten(1).double() / 255).numpy() for pixels in (train[:700], test, train)]
-    held_out = flat[2][torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:200].numpy()]
-
-    best = max(np.geomspace(0.05, 1.0, 7), key=lambda sigma: scores(flat[0], sigma, held_out).mean())
-    expected = scores(flat[0], best, flat[1])
+    found = Parzen(samples=700, validation=20, low=0.05, high=1.0, sigmas=7)(drawing(to_float(train)), digits)
+    samples, test = ((pixels.flatten(1).double() / 255).numpy() for pixels in (train[:700], test))
+    order = torch.randperm(180, generator=torch.Generator().manual_seed(0)).numpy()
+    best = max(np.geomspace(0.05, 1.0, 7), key=lambda sigma: scores(samples, sigma, test[order[:20]]).mean())
+    expected = scores(samples, best, test[order[20:]])
     assert found["parzen_sigma"] == pytest.approx(best, rel=1e-12)
     assert found["parzen"] == pytest.approx(expected.mean(), rel=1e-6)  # samples are float32 on their way
-    assert found["parzen_se"] == pytest.approx(expected.std() / math.sqrt(len(test)), rel=1e-5)
+    assert found["parzen_se"] == pytest.approx(expected.std() / math.sqrt(160), rel=1e-5)
 
 
 def test_points_from_a_normal_distribution():
@@ -80,11 +79,27 @@ def test_points_from_a_normal_distribution():
 
 def test_the_width_is_that_of_the_validation_split_and_not_of_the_test_split():
     """Samples all at 0: the likeliest width is the root mean square of what it is chosen by, here 0.3 and not 0.1."""
-    train, test = torch.full((50, 1), 0.3), torch.full((20, 1), 0.1)
+    points = data(50, validation=torch.full((50, 1), 0.3), test=torch.full((20, 1), 0.1))
     metric = Parzen(samples=5, validation=50, low=0.01, high=1.0, sigmas=201)
-    found = metric(drawing(torch.zeros(5, 1)), data(train, test))
+    found = metric(drawing(torch.zeros(5, 1)), points)
     assert found["parzen_sigma"] == pytest.approx(0.3, rel=0.012)  # half a step of the grid, 10^(1/200)
     assert found["parzen_se"] == pytest.approx(0, abs=1e-12)
+    assert metric.facts()["reference_size"] == 20
+
+
+def test_a_generator_that_copies_gets_the_width_of_new_examples():
+    """Copies of 600 training points of N(0, 1) in 4 dimensions need windows as wide as 600 new points do, about
+
+    0.5 by Silverman's rule, (4 / (d + 2) / n)^(1 / (d + 4)): no training point is in the validation split.
+    """
+    points = data(0, train=normal(600, 4, 0), test=normal(1200, 4, 1))
+    metric = Parzen(samples=600)
+    copies, new = (metric(drawing(normal(600, 4, seed)), points) for seed in (0, 2))
+    silverman = (4 / 6 / 600) ** (1 / 8)
+    for found in (copies, new):
+        assert found["parzen_sigma"] == pytest.approx(silverman, rel=0.5)
+    assert copies["parzen"] == pytest.approx(new["parzen"], abs=0.15)
+    assert {"validation": 200, "reference_size": 1000}.items() <= metric.facts().items()
 
 
 def test_the_default_grid_holds_the_one_of_2014():
@@ -109,5 +124,5 @@ def test_the_facts_and_a_bad_grid():
     digits = Digits()
     metric = Parzen(samples=10)
     metric(drawing(to_float(digits.load("train").pixels)), digits)
-    assert {"samples": 10, "reference": "test", "reference_size": 180}.items() <= metric.facts().items()
+    assert {"samples": 10, "reference": "test", "reference_size": 150}.items() <= metric.facts().items()
     assert "metric.parzen.low=2 is above" in refusal(Parzen(low=2, high=1).check, digits, None)

@@ -13,7 +13,7 @@ import torch
 
 from gantool.errors import UsageError
 from gantool.game.images import check_split, resize, to_channels
-from gantool.game.ranges import Count
+from gantool.game.ranges import Count, Natural
 from gantool.game.types import Images
 
 logger = logging.getLogger(__name__)
@@ -55,21 +55,31 @@ class TorchvisionSet:
         channels: Literal[1, 3],
         download: bool = True,
         flip: bool = False,
+        held_out: Natural = 0,
     ):
         self.known = SETS[name]
         self.shape = (channels, resolution, resolution)
         self.names = self.known.names
-        self.flip = flip
+        self.flip, self.held_out = flip, held_out
         self.name, self.download = name, download
         self.root = Path(os.path.abspath(os.path.expanduser(root)))
 
     def load(self, split: str = "train") -> Images:
-        check_split(split)
-        data = self._read(train=split == "train")
-        pixels = torch.as_tensor(data.data)
+        """Also "validation", where the last `held_out` training examples are kept for it."""
+        if split != "validation" or not self.held_out:
+            check_split(split)
+        data = self._read(train=split != "test")
+        mine = slice(None) if split == "test" else self._part(split, len(data.data))
+        pixels = torch.as_tensor(data.data[mine])
         pixels = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2).contiguous()
         pixels = to_channels(resize(pixels, self.shape[-1]), self.shape[0])
-        return Images(pixels, torch.as_tensor(data.targets).long(), self.names)
+        return Images(pixels, torch.as_tensor(data.targets[mine]).long(), self.names)
+
+    def _part(self, split: str, size: int) -> slice:
+        """Of the training examples."""
+        if self.held_out >= size:
+            raise UsageError(f"dataset.held_out={self.held_out} leaves none of {size} examples to train on: give less")
+        return slice(size - self.held_out) if split == "train" else slice(size - self.held_out, None)
 
     def _read(self, train: bool) -> Any:
         from torchvision import datasets

@@ -70,7 +70,10 @@ class Dataset(Protocol):
     flip: bool  # is a mirrored example as likely as the example?
 
     def load(self, split: str = "train") -> Images:
-        """`split` is "train" or "test". Raises UsageError with one sentence where the data cannot be had."""
+        """`split` is "train" or "test". Raises UsageError with one sentence where the data cannot be had.
+
+        Where a dataset has an attribute `held_out`, and it is not 0, there is also "validation", with as many examples.
+        """
         ...
 
 

@@ -1,5 +1,6 @@
 """What the discriminator says of examples that it was not trained on."""
 
+import math
 from typing import Any
 
 from gantool.errors import UsageError
@@ -13,12 +14,13 @@ class Divergence:
 
     `test_divergence` is the objective's estimate: of the Jensen-Shannon divergence (V + log 4) / 2 (Goodfellow et al.
     2014, theorem 1), a lower bound whatever D is. `test_d_accuracy`: the share of both that it judges rightly, 0.5 at
-    the equilibrium. `test_d_real`, `test_d_fake`: its mean output. Of training examples, D knows more (the columns
-    without `test_`): as much as it has learnt by heart.
+    the equilibrium. `test_d_real`, `test_d_fake`: its mean output. NaN where the objective has no such number. Of
+    training examples D knows more (the columns without `test_`): as much as it has learnt by heart.
     """
 
+    columns = ("test_divergence", "test_d_accuracy", "test_d_real", "test_d_fake")
+
     def __init__(self) -> None:
-        self.columns: tuple[str, ...] = ("test_divergence", "test_d_accuracy", "test_d_real", "test_d_fake")
         self.examples = 0
 
     def check(self, dataset: Dataset, objective: Objective) -> None:
@@ -31,8 +33,7 @@ class Divergence:
         said = trained.verdicts(to_float(test.pixels), test.labels)
         if "d_accuracy_real" in said:
             said["d_accuracy"] = (said["d_accuracy_real"] + said["d_accuracy_fake"]) / 2
-        named = {f"test_{name}": value for name, value in said.items()}
-        return {name: named[name] for name in self.columns if name in named}
+        return {column: said.get(column.removeprefix("test_"), math.nan) for column in self.columns}
 
     def facts(self) -> dict[str, Any]:
         return {"samples": self.examples, "reference": "test", "reference_size": self.examples}
