@@ -59,9 +59,11 @@ class Metrics:
         for name, metric in self.chosen.items():
             tell(name)
             report = lambda what, done, total, name=name: tell(f"{name}: {what} {done:,}/{total:,}")  # noqa: E731
+            torch.manual_seed(seed)  # for libraries that draw from torch's own generator
             values = metric(deployed.seeded(seed, report), kept)
-            if values.keys() != set(metric.columns):
-                raise UsageError(f"metric.{name} gives {', '.join(values)}, and its `columns` say otherwise: mend them")
+            stray = values.keys() - set(metric.columns)
+            if stray:
+                raise UsageError(f"metric.{name} gives {', '.join(stray)}, which its `columns` do not name: mend them")
             found |= values
         return found and found | {"measured": self._measured(deployed, seed) | facts}
 

@@ -126,7 +126,7 @@ class Training:
         for warning in warnings:
             log.warning("step %d: %s", warning.step, warning.text)
         self.progress.update(self.clock.step, columns, self.watch.active)
-        better = self._is_best(columns)
+        better = self._is_best(row)
         if warnings or time.monotonic() - self.told > 1:
             self._tell()
         return better
@@ -257,12 +257,13 @@ class Training:
     def _is_best(self, row: dict[str, Any]) -> bool:
         """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
         name, mode = self.cfg.best.metric, self.cfg.best.mode
-        known = [*row, *self.parts.metrics.columns, "diversity"]
+        coming = [] if "measured" in row else self.parts.metrics.columns  # they are not measured in every row
+        known = [*(column for column in row if column != "measured"), *coming, "diversity"]
         if name is not None and name not in known:
             self.checkpoint()
             choices = ", ".join(dict.fromkeys(known))
             raise UsageError(f"best.metric={name} is no column of metrics.jsonl; choose one of {choices}")
-        value = row.get(name)  # metrics come with some of the rows only
+        value = row.get(name)
         if value is None or not math.isfinite(value):
             return False
         better = self.best is None or (value < self.best["value"] if mode == "min" else value > self.best["value"])

@@ -142,7 +142,7 @@ class Trained(Protocol):
 class Metric(Protocol):
     """The shelf gantool/metrics."""
 
-    columns: tuple[str, ...]  # names of the numbers that it gives: these and no others, and no two metrics share one
+    columns: tuple[str, ...]  # names of the numbers that it may give; no two metrics share one
 
     def check(self, dataset: Dataset, objective: Any) -> None:
         """Before anything is trained: raises UsageError where this data or objective cannot be measured so."""
