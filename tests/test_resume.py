@@ -92,7 +92,8 @@ def test_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path, monk
     command = [sys.executable, "-m", "gantool", *args, "hydra.run.dir=broken"]
     killed = subprocess.run(command, capture_output=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert sorted(path.name for path in Path("broken/checkpoints").iterdir())[-1] == "step_00000015.pt"
+    whole = [path.name for path in Path("broken/checkpoints").glob("step_*.pt")]  # the last one is being written
+    assert max(whole, default="") in ("step_00000010.pt", "step_00000015.pt")
     monkeypatch.delenv("KILL_AT")
     assert main(["train", "--config-dir", str(tmp_path / "conf"), "resume=broken", "trust=[killer]"]) == 0
 

@@ -198,19 +198,20 @@ def test_weights_that_are_not_finite_are_never_saved(gantool: Gantool, monkeypat
     assert checkpoint.steps(RunFolder(RUN)) == [5]
 
 
-def test_disk_full_while_saving_loses_nothing(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("last", ["checkpoints/step_00000010.pt", "samples/step_00000006.png"])
+def test_disk_full_while_saving_loses_nothing(gantool: Gantool, monkeypatch: pytest.MonkeyPatch, last: str) -> None:
     import errno
     import os
 
     replace = os.replace
 
     def full(source: Any, target: Any) -> None:
-        if str(target).endswith("step_00000010.pt"):
+        if str(target).endswith(last):
             raise OSError(errno.ENOSPC, "No space left on device", str(target))
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    failed = gantool("train", *TINY, "steps=20", "checkpoint_every=5")
+    failed = gantool("train", *TINY, "steps=20", "checkpoint_every=5", "sample_every=6")
     assert failed.code == 1
     assert "disk full" in failed.err
     assert "Traceback" not in failed.err

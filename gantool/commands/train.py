@@ -4,7 +4,6 @@ import logging
 import math
 import shlex
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from gantool.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from gantool.engine.watch import Warning
+    from gantool.runs.records import Records
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,6 @@ class Training:
         self.watch, self.warnings = Watch(), list[dict[str, Any]]()
         self.stop = Stop()
         self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
-        self.told = 0.0  # when status.json was last written
 
     def run(self) -> float | None:
         from gantool.runs import status
@@ -62,12 +61,12 @@ class Training:
         if before.get("state") == "done" and self.plan.spent(self.clock):
             log.info("already at step %d: give a larger budget (steps, images or minutes) to go on", self.clock.step)
             return self._value()
-        self._open(resumed)
-        with self._progress() as self.progress, self.stop.listening():
-            finished = self.parts.train(self, self.stop.asked)
-        if not finished:
-            self._interrupted()
-        self._finished()
+        with self._open(resumed) as self.records:
+            with self._progress() as self.progress, self.stop.listening():
+                finished = self.parts.train(self, self.stop.asked)
+            if not finished:
+                self._interrupted()
+            self._finished()
         return self._value()
 
     # -------------------------------------------------------- what the loop tells (gantool.engine.loop.Observer)
@@ -78,6 +77,7 @@ class Training:
     def diverged(self, step: int, name: str) -> None:
         from gantool.runs import checkpoint
 
+        self.records.flush()
         try:
             last = f"the last good checkpoint is {checkpoint.choose(self.folder, 'last')}"
         except UsageError:
@@ -90,13 +90,8 @@ class Training:
         raise Diverged(message)
 
     def sample(self, step: int) -> None:
-        from gantool.runs import pictures
-
-        path = self.folder.grid(step)
         columns = round(math.sqrt(len(self.parts.grid_latents)))
-        pictures.picture(self.parts.grid(), path, columns=columns, reference=self.parts.reference)
-        for logger in self.loggers.values():
-            logger.picture(step, path)
+        self.records.picture(step, self.parts.grid(), columns, self.parts.reference)
 
     def evaluate(self, step: int) -> dict[str, Any] | None:
         """A signal gives it up at once: the run goes on with it when it is resumed."""
@@ -117,18 +112,16 @@ class Training:
         row["seconds"] = self.clock.seconds
         row["images_per_second"] = steps * self.parts.images_per_step / seconds if seconds > 0 else None
         self.row_at = (self.clock.step, self.clock.seconds)
-        self.rows.append(row)
         columns = {name: value for name, value in row.items() if name != "measured"}
-        for logger in self.loggers.values():
-            logger.row(columns)
+        self.records.row(row, columns)
         self.last = row
         warnings = self._seen(row)
         for warning in warnings:
             log.warning("step %d: %s", warning.step, warning.text)
         self.progress.update(self.clock.step, columns, self.watch.active)
         better = self._is_best(row)
-        if warnings or time.monotonic() - self.told > 1:
-            self._tell()
+        if warnings or self.records.silent():
+            self.records.tell(**self._place())
         return better
 
     def _seen(self, row: dict[str, Any]) -> "list[Warning]":
@@ -149,13 +142,11 @@ class Training:
         if bad is not None:
             self.diverged(self.clock.step, bad)
         state = self.parts.state_dict() | {"format": checkpoint.FORMAT, "best": self.best}
-        checkpoint.save(self.folder.checkpoint(self.clock.step), state)
-        self._tell()  # before older ones go: status.json must never name a best checkpoint that is gone
-        checkpoint.keep(self.folder, self.cfg.keep_last, self.best["step"] if self.best else None)
+        self.records.checkpoint(self.clock.step, state, self.best, self._place())
 
     def component(self, step: int) -> None:
         self.parts.next_component()
-        self._tell()
+        self.records.tell(**self._place())
 
     # ---------------------------------------------------------------- beginning and end
 
@@ -163,13 +154,11 @@ class Training:
         """State of the chosen checkpoint in the folder, if there is any."""
         from gantool.commands.assembly import read_state
         from gantool.runs import checkpoint, status
-        from gantool.runs.rows import Rows
 
         ours = status.process()
         others = before.get("pid") != ours["pid"] and before.get("host") == ours["host"]
         if others and status.state_of(self.folder) == "running":
             raise UsageError(f"{self.folder.root} is being trained by process {before['pid']}: let it end, or stop it")
-        self.rows = Rows(self.folder.rows)
         if before.get("step") and not checkpoint.steps(self.folder):
             log.warning("%s holds no checkpoint to go on from: it begins again", self.folder.root)
         resumed = bool(checkpoint.steps(self.folder)) or self.cfg.checkpoint != "last"
@@ -180,11 +169,12 @@ class Training:
         self.row_at = (self.clock.step, self.clock.seconds)
         return resumed
 
-    def _open(self, resumed: bool) -> None:
+    def _open(self, resumed: bool) -> "Records":
         from gantool.runs import checkpoint, rows, status
         from gantool.runs.folder import write_atomically
+        from gantool.runs.records import Records
 
-        self.rows.truncate(self.clock.step)
+        rows.Rows(self.folder.rows).truncate(self.clock.step)
         for row in rows.read(self.folder.rows):
             self._seen(row)
             self.last = row
@@ -205,37 +195,26 @@ class Training:
             **self.parts.facts(), versions=status.environment(),
             git_revision=status.git_revision(), **status.process(),
         )  # fmt: skip
-        self.loggers = {
+        loggers = {
             name: self.parts.builder.make(f"logger.{name}", node, folder=self.folder.events, step=self.clock.step)
             for name, node in (self.config.get("logger") or {}).items()
         }
         verb = f"resuming at step {self.clock.step}" if resumed else "training"
         parts = self.parts
         log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
+        return Records(self.folder, loggers, self.cfg.keep_last)
 
-    def _tell(self, **changes: Any) -> None:
-        """Writes down how far the run has come."""
-        from gantool.runs import status
-
+    def _place(self) -> dict[str, Any]:
+        """How far the run has come, for status.json."""
         images = self.clock.step * self.parts.images_per_step
-        now = {"step": self.clock.step, "images": images, "seconds": self.clock.seconds, "best": self.best}
-        now["warnings"] = self.warnings
+        place = {"step": self.clock.step, "images": images, "seconds": self.clock.seconds}
+        place["warnings"] = list(self.warnings)
         if self.parts.meta:
-            now |= {"component": self.parts.component, "components": self.parts.meta.rounds}
-        status.update(self.folder, **now, **({"last": self.last} if self.last else {}), **changes)
-        self.told = time.monotonic()
+            place |= {"component": self.parts.component, "components": self.parts.meta.rounds}
+        return place | ({"last": self.last} if self.last else {})
 
     def _end(self, state: str, reason: str) -> None:
-        """Pictures of the whole run, and why it is over."""
-        from gantool.runs import pictures, rows, status
-
-        self._tell(state=state, reason=reason, ended=status.now())
-        for logger in self.loggers.values():
-            logger.close()
-        written = rows.read(self.folder.rows)
-        if written:
-            pictures.curves(written, self.folder.curves)
-        pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)
+        self.records.end(**self._place(), state=state, reason=reason)
 
     def _finished(self) -> None:
         spent = f"{self.plan.steps} steps" if self.clock.step == self.plan.steps else f"{self.plan.minutes} minutes"

@@ -3,6 +3,7 @@
 A checkpoint may come from anybody, so nothing in it is ever executed: torch reads it with `weights_only=True`.
 """
 
+import copy
 import io
 import logging
 import pickle
@@ -31,6 +32,24 @@ def save(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()  # first to memory: torch hides a full disk behind an error of its own
     torch.save({**state, "format": FORMAT}, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def snapshot(value: Any) -> Any:
+    """The same state on the CPU, as it is now, however it changes from now on. Waits for the device."""
+    copied = _copied(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.current_stream().synchronize()
+    return copied
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True, non_blocking=True)  # from CUDA into pinned memory
+    if isinstance(value, dict):
+        made = copy.copy(value)  # with what torch notes on an OrderedDict of state
+        made.update({key: _copied(item) for key, item in value.items()})
+        return made
+    return type(value)(map(_copied, value)) if type(value) in (list, tuple) else value
 
 
 def load(path: Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
