@@ -70,6 +70,8 @@ class Train:
     evaluate_every: Count | None
     checkpoint: Literal["last", "best"] | Natural
     keep_last: Count
+    features: Literal["inception", "classifier", "pixels"]
+    inception_weights: str | None
     best: Best
     trust: list[str]
 

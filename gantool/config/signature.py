@@ -229,7 +229,9 @@ def _parameters(args: ast.arguments) -> Iterable[Field]:
 
 def _dataclass_fields(node: ast.ClassDef) -> Iterable[Field]:
     for item in node.body:
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+        if not isinstance(item, ast.AnnAssign) or ast.unparse(item.annotation).startswith("ClassVar"):
+            continue
+        if isinstance(item.target, ast.Name):
             yield _field(item.target.id, item.annotation, item.value)
 
 

@@ -1,7 +1,8 @@
 """The generator as its users get it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,9 +87,9 @@ class Deployed:
             report("samples", min(n, len(drawn) * self.batch_size), n)
         return torch.cat(drawn)
 
-    def seeded(self, seed: int, report: Report = silent) -> "Seeded":
-        """What a metric may ask; every draw of it follows from the seed."""
-        return Seeded(self, torch.Generator().manual_seed(seed), report)
+    def seeded(self, seed: int, report: Report = silent, shared: dict[Hashable, Any] | None = None) -> "Seeded":
+        """What a metric may ask; every draw of it follows from the seed. Metrics make `shared` for each other."""
+        return Seeded(self, torch.Generator().manual_seed(seed), report, {} if shared is None else shared)
 
     def class_logits(self, images: Tensor, report: Report = silent) -> Tensor | None:
         """(N, *data shape) -> (N, classes or values of a code) on the CPU, as D takes unlabelled examples apart."""
@@ -152,12 +153,21 @@ class Deployed:
 class Seeded:
     """A deployed game as metrics see it (gantool.game.types.Trained)."""
 
-    def __init__(self, deployed: Deployed, generator: torch.Generator, report: Report):
-        self.deployed, self.generator, self.report = deployed, generator, report
+    def __init__(self, deployed: Deployed, generator: torch.Generator, report: Report, shared: dict[Hashable, Any]):
+        self.deployed, self.generator, self.report, self.shared = deployed, generator, report, shared
         self.device = deployed.device
 
     def fakes(self, n: int, label: int | None = None) -> Tensor:
         return self.deployed.draw(n, self.generator, label, self.report)
+
+    def batches(self, n: int) -> Iterator[Tensor]:
+        latent = self.deployed.latents(n, self.generator)
+        return self.deployed.batches(latent, self.deployed.labels(n, self.generator))
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]
 
     def class_logits(self, images: Tensor) -> Tensor | None:
         return self.deployed.class_logits(images, self.report)

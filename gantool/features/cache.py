@@ -4,9 +4,11 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from gantool.errors import RunError, UsageError
 from gantool.runs import checkpoint
@@ -39,3 +41,11 @@ def place(kind: str, key: list[Any]) -> Path:
     return (
         Path(os.path.abspath(os.path.expanduser(os.environ.get("GANTOOL_CACHE") or "~/.cache/gantool"))) / kind / name
     )
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """16 hex digits that tell one set of weights from another."""
+    found = hashlib.blake2b(digest_size=8)
+    for name in sorted(weights):
+        found.update(name.encode() + weights[name].cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

@@ -1,8 +1,8 @@
 """A classifier that is trained once on a labelled dataset and kept: a judge of classes, and a space of features."""
 
-import hashlib
 import logging
 import sys
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gantool.errors import UsageError
-from gantool.features.cache import kept
+from gantool.features.cache import digest, kept
 from gantool.features.network import Network
 from gantool.game.images import fingerprint
 from gantool.game.types import Dataset, Device, Images
@@ -44,7 +44,7 @@ class Classifier:
         self.net.load_state_dict(state["weights"])
         self.net.eval()
         self.accuracy = float(state["accuracy"])
-        self.fingerprint = _digest(state["weights"])
+        self.fingerprint = digest(state["weights"])
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,6 +56,9 @@ class Classifier:
     def classes(self, pixels: Tensor) -> Tensor:
         """(N, *data shape) -> (N,)"""
         return self(pixels)[1].argmax(dim=1)
+
+    def facts(self) -> dict[str, Any]:
+        return {"features": "classifier", "fingerprint": self.fingerprint, "judge_accuracy": self.accuracy}
 
     def _train(self, train: Images, test: Images, flip: bool) -> dict[str, object]:
         log.info("training a classifier of %d classes on %d examples, once", train.num_classes, len(train.pixels))
@@ -107,14 +110,6 @@ def _varied(pixels: Tensor, flip: bool, draw: torch.Generator) -> Tensor:
 def _labelled(images: Images) -> Images:
     known = images.labels >= 0
     return images if bool(known.all()) else images._replace(pixels=images.pixels[known], labels=images.labels[known])
-
-
-def _digest(weights: dict[str, Tensor]) -> str:
-    """16 hex digits."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name in sorted(weights):
-        digest.update(name.encode() + weights[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def trusted(dataset: Dataset, option: str, key: str, floor: float, device: Device = None) -> Classifier:

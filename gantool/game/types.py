@@ -3,7 +3,7 @@
 A *data shape* is (C, H, W) for images in [-1, 1] and (P,) for points, which keep their own scale.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -119,6 +119,14 @@ class Trained(Protocol):
 
     def fakes(self, n: int, label: int | None = None) -> Tensor:
         """n fair samples (n, *data shape) of the deployed generator; with a label, all of that class."""
+        ...
+
+    def batches(self, n: int) -> Iterator[Tensor]:
+        """The same a batch at a time: what would not fit into memory at once."""
+        ...
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What metrics of one evaluation share, whose draws all begin alike: made for the first one that asks."""
         ...
 
     def class_logits(self, images: Tensor) -> Tensor | None:

@@ -30,8 +30,7 @@ class Judged:
     def facts(self) -> dict[str, Any]:
         assert self.judge is not None, "check() comes first"
         split = {"reference": "train", "reference_size": self.judge.examples}
-        judge = {"fingerprint": self.judge.fingerprint, "judge_accuracy": self.judge.accuracy}
-        return {"samples": self.samples, **split, "features": "classifier", **judge}
+        return {"samples": self.samples, **split, **self.judge.facts()}
 
 
 class ClassAccuracy(Judged):

@@ -1,0 +1,89 @@
+"""Inception-v3 as the field's FID, KID and inception score have it: TensorFlow's weights of 2015, by torch-fidelity."""
+
+import os
+import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantool.errors import UsageError
+from gantool.features.cache import digest
+from gantool.game.images import to_channels
+from gantool.game.types import Device
+
+AT_ONCE = 64  # images
+PATIENCE = 30.0  # seconds without an answer after which the download is given up
+
+
+class Inception:
+    """2048 features and 1008 unbiased logits of images, which it scales to 299 x 299 as TensorFlow 1.x did."""
+
+    def __init__(self, weights: str | None, device: torch.device):
+        from torch_fidelity.utils import create_feature_extractor
+
+        layers = ["2048", "logits_unbiased"]
+        with torch.random.fork_rng(devices=[]):  # it draws weights before it reads some
+            net = create_feature_extractor(
+                "inception-v3-compat", layers, cuda=False, verbose=False, feature_extractor_weights_path=weights
+            )
+        self.fingerprint = digest(net.state_dict())
+        self.net, self.device = net.to(device), device
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (N, 1 or 3, H, W) -> (N, 2048), (N, 1008)"""
+        parts = [self.net(to_channels(part, 3).to(self.device)) for part in pixels.split(AT_ONCE)]
+        features, logits = zip(*parts, strict=True)
+        return torch.cat(features).cpu(), torch.cat(logits).cpu()
+
+    def facts(self) -> dict[str, Any]:
+        resize = "uint8, bilinear to 299 as TensorFlow 1.x"
+        return {"features": "inception", "fingerprint": self.fingerprint, "resize": resize}
+
+
+def inception(key: str, weights: str | None, device: Device) -> Inception:
+    """From a file, or torch-fidelity's download, which is kept; UsageError, naming `key`, where there is neither."""
+    others = "or take features=classifier or features=pixels, which need no download"
+    try:
+        import torch_fidelity  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"{key}.features=inception needs torch-fidelity: pip install torch-fidelity, {others}"
+        ) from error
+    path = os.path.abspath(os.path.expanduser(weights)) if weights else None
+    try:
+        if path:
+            torch.load(path, map_location="cpu", weights_only=True)  # a stranger's file runs no code
+        with _patience():
+            return _inception(path, device or torch.device("cpu"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{key}.weights: there is no file {weights!r}: give another, {others}") from error
+    except (RuntimeError, pickle.UnpicklingError, AttributeError, TypeError, EOFError) as error:
+        trouble = f"{key}.weights: {weights!r} holds no weights of torch-fidelity's Inception-v3"
+        raise UsageError(f"{trouble}: give another file, {others}") from error
+    except OSError as error:  # URLError, a broken connection, a full disk
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(
+            f"the weights of Inception-v3 cannot be had ({reason}): give {key}.weights=FILE, {others}"
+        ) from error
+
+
+@lru_cache(maxsize=1)  # the metrics of a run share one
+def _inception(path: str | None, device: torch.device) -> Inception:
+    return Inception(path, device)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """torch waits for a silent server for ever; this does not."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
