@@ -1,6 +1,6 @@
 """The metrics of a run: what fits, what is measured, and what makes two measurements comparable."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
@@ -55,12 +55,12 @@ class Metrics:
         The draws of each metric follow from the seed alone.
         """
         found: dict[str, Any] = {}
-        kept = Kept(dataset)
+        kept, shared = Kept(dataset), dict[Hashable, Any]()
         for name, metric in self.chosen.items():
             tell(name)
             report = lambda what, done, total, name=name: tell(f"{name}: {what} {done:,}/{total:,}")  # noqa: E731
             torch.manual_seed(seed)  # for libraries that draw from torch's own generator
-            values = metric(deployed.seeded(seed, report), kept)
+            values = metric(deployed.seeded(seed, report, shared), kept)
             stray = values.keys() - set(metric.columns)
             if stray:
                 raise UsageError(f"metric.{name} gives {', '.join(stray)}, which its `columns` do not name: mend them")

@@ -1,7 +1,6 @@
 """Inception-v3 as the field's FID, KID and inception score have it: TensorFlow's weights of 2015, by torch-fidelity."""
 
 import os
-import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,28 +48,32 @@ class Inception:
 def inception(key: str, weights: str | None, device: Device) -> Inception:
     """From a file, or torch-fidelity's download, which is kept; UsageError, naming `key`, where there is neither."""
     others = "or take features=classifier or features=pixels, which need no download"
-    try:
-        import torch_fidelity  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            f"{key}.features=inception needs torch-fidelity: pip install torch-fidelity, {others}"
-        ) from error
+    foreign = (
+        f"{key}.weights: {weights!r} holds no weights of torch-fidelity's Inception-v3: give another file, {others}"
+    )
     path = os.path.abspath(os.path.expanduser(weights)) if weights else None
     try:
-        if path:
-            torch.load(path, map_location="cpu", weights_only=True)  # a stranger's file runs no code
+        if path and not _harmless(path):
+            raise UsageError(foreign)
         with _patience():
             return _inception(path, device or torch.device("cpu"))
-    except FileNotFoundError as error:
-        raise UsageError(f"{key}.weights: there is no file {weights!r}: give another, {others}") from error
-    except (RuntimeError, pickle.UnpicklingError, AttributeError, TypeError, EOFError) as error:
-        trouble = f"{key}.weights: {weights!r} holds no weights of torch-fidelity's Inception-v3"
-        raise UsageError(f"{trouble}: give another file, {others}") from error
-    except OSError as error:  # URLError, a broken connection, a full disk
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(
-            f"the weights of Inception-v3 cannot be had ({reason}): give {key}.weights=FILE, {others}"
-        ) from error
+    except RuntimeError as error:  # names or shapes of another network
+        raise UsageError(foreign) from error
+    except OSError as error:  # no file; URLError, a broken connection, a full disk
+        reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+        what = f"the file {weights!r}" if weights else "the weights of Inception-v3"
+        raise UsageError(f"{what} cannot be had ({reason}): give {key}.weights=FILE, {others}") from error
+
+
+def _harmless(path: str) -> bool:
+    """Does it hold tensors and plain values only? torch-fidelity would run what else it holds."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # whatever a stranger's bytes make torch raise
+        return False
+    return True
 
 
 @lru_cache(maxsize=1)  # the metrics of a run share one

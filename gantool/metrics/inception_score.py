@@ -24,7 +24,7 @@ class InceptionScore(Featured):
     def check(self, dataset: Dataset, objective: Any) -> None:
         if self.features == "pixels":
             raise UsageError(
-                "metric.inception_score.features=pixels has no classes: take features=classifier or inception, or drop it"
+                "metric.inception_score.features=pixels has no classes: take classifier or inception, or drop it"
             )
         self.enough(self.samples, self.splits)
         super().check(dataset, objective)
