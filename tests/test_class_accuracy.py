@@ -139,7 +139,8 @@ def test_a_deployed_generator_draws_the_class_it_is_asked_for():
         def forward(self, latent: Tensor, label: Tensor) -> Tensor:
             return self.scale * label[:, None]
 
-    game = SimpleNamespace(deployed=Echo(), objective=SimpleNamespace(latent=lambda z: z, codes=()))
+    echo, objective = Echo(), SimpleNamespace(latent=lambda z: z, codes=())
+    game = SimpleNamespace(deployed=echo, nets={"generator": echo}, objective=objective)
     trained = Deployed(game, Normal(), 3, class_counts=[100, 300]).seeded(0)
     assert set(trained.fakes(50, 1)[:, 0].tolist()) == {1}
     assert float(trained.fakes(4000).mean()) == pytest.approx(0.75, abs=0.03)
