@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.conv import _ConvNd
 
 from gantool.commands.doctor import cpu_model
 from gantool.commands.measuring import Metrics, Told
@@ -15,6 +16,7 @@ from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
 from gantool.engine.capture import CudaGraphs
+from gantool.engine.compiled import PAYS_FROM, Compiler
 from gantool.engine.deploy import Deployed, untouched
 from gantool.engine.diversity import Diversity
 from gantool.engine.meters import Meters
@@ -153,9 +155,19 @@ class Assembly:
         """After tensors that a recorded round would know have been replaced."""
         state = State(self.game, {"discriminator": self.d, "generator": self.g}, self.meters, self.device)
         self.rounds: Callable[[Hashable], None] = lambda kind: self.round()
-        self.way = "eager"  # how steps are played
+        ways = []  # how steps are played
+        if self.config["compile"] == "step" or (self.config["compile"] == "auto" and self._pays_to_compile()):
+            self.rounds = Rounds(self.rounds, Compiler(state))
+            ways.append("compiled")
         if self.device.type == "cuda" and self.config["graph"] == "auto":
-            self.rounds, self.way = Rounds(self.rounds, CudaGraphs(state)), "CUDA graphs"
+            self.rounds = Rounds(self.rounds, CudaGraphs(state))
+            ways.append("CUDA graphs")
+        self.way = " and ".join(ways) or "eager"
+
+    def _pays_to_compile(self) -> bool:
+        """By the whole budget, so that a resumed run decides alike. Convolutions are as fast without."""
+        long, layers = (self.plan.game_steps or 0) >= PAYS_FROM, self.game.nets.modules()
+        return long and self.device.type == "cpu" and not any(isinstance(layer, _ConvNd) for layer in layers)
 
     def train(self, observer: loop.Observer, stop: Callable[[], bool]) -> bool:
         return loop.train(self.step, self.prepare, self.meters, self.plan, self.clock, observer, stop)

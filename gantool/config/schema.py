@@ -62,6 +62,7 @@ class Train:
     precision: Literal["auto", "fp32", "bf16"]
     data: Literal["auto", "device", "stream"]
     deterministic: bool
+    compile: Literal["auto", "off", "step"]
     graph: Literal["auto", "off"]
 
     tick_every: Count | None

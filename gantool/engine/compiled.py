@@ -1,0 +1,109 @@
+"""A round as one compiled function: fewer passes over memory, no Python.
+
+The whole round is traced and compiled, gradients, optimisers and meters too; never a network by itself, whose penalties
+would lose their second-order graph. Random numbers are drawn as in the plain round, so the two differ by rounding only.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantool.engine.rounds import Play, Unfit
+from gantool.engine.state import State
+from gantool.engine.trace import traced
+
+log = logging.getLogger(__name__)
+PAYS_FROM = 30_000  # steps: an operation takes about 80 ms to compile, once, and 5 us less in each step
+
+
+class Compiler:
+    """Records rounds by compiling them."""
+
+    name = "compilation"
+    rehearsals = 0  # a resumed run must compute its first step as the uninterrupted one did
+
+    def __init__(self, state: State):
+        self.state = state
+
+    def rehearse(self, play: Play, last: bool) -> None:
+        raise AssertionError("rounds are compiled at once")
+
+    def record(self, play: Play) -> Play | None:
+        """Tries the round first: if that makes what later rounds only change, such as moments, it is left played."""
+        saved, addresses = self.state.copy(), self.state.addresses()
+        try:
+            play()
+            if self.state.addresses() != addresses:
+                return None
+            self.state.put_back(saved)
+            record = self._compiled(play)
+        except Exception as error:  # of the round, of the tracer, of the compiler, or of the C++ compiler that it wants
+            self.state.put_back(saved)
+            raise Unfit(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
+        self.state.put_back(saved)
+        return record
+
+    def _compiled(self, play: Play) -> Play:
+        from torch import _inductor
+
+        began = time.monotonic()
+        module, tensors = traced(play, list(self.state.tensors().values()), WRITTEN_OUT)
+        log.info("compiling a step of %d operations, once", len(module.graph.nodes) - len(tensors))
+        with torch.no_grad():
+            run = _inductor.compile(module, [*tensors], options={"fallback_random": True})
+        log.info("compiled after %.0f s", time.monotonic() - began)
+
+        def compiled() -> None:
+            with torch.no_grad():
+                run(*tensors)
+
+        return compiled
+
+
+def _adam(
+    params: list[Tensor], grads: list[Tensor], means: list[Tensor], squares: list[Tensor], largest: list[Tensor],
+    steps: list[Tensor], *, lr: float, beta1: float, beta2: float, weight_decay: float, eps: float, amsgrad: bool,
+    maximize: bool, decoupled: bool = False, **_: Any,
+) -> None:  # fmt: skip
+    """torch's fused kernel written out, whose bias corrections are in float64 (Kingma and Ba 2014, algorithm 1)."""
+    for i, (param, grad, mean, square) in enumerate(zip(params, grads, means, squares, strict=True)):
+        grad, step = -grad if maximize else grad, steps[i].double()
+        if weight_decay and decoupled:
+            param.mul_(1 - lr * weight_decay)
+        elif weight_decay:
+            grad = grad + weight_decay * param
+        mean.lerp_(grad, 1 - beta1)
+        square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        if amsgrad:
+            largest[i].copy_(torch.maximum(largest[i], square))
+        spread = (largest[i] if amsgrad else square).sqrt() / (1 - beta2**step).sqrt() + eps
+        param.sub_(lr / (1 - beta1**step) * mean / spread)
+
+
+def _adamw(*tensors: list[Tensor], **options: Any) -> None:
+    _adam(*tensors, **options, decoupled=True)
+
+
+def _sgd(
+    params: list[Tensor], grads: list[Tensor], velocities: list[Tensor], *, weight_decay: float, momentum: float,
+    lr: float, dampening: float, nesterov: bool, maximize: bool, is_first_step: bool, **_: Any,
+) -> None:  # fmt: skip
+    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+        grad = -grad if maximize else grad
+        grad = grad + weight_decay * param if weight_decay else grad
+        if momentum:
+            velocities[i].copy_(grad if is_first_step else momentum * velocities[i] + (1 - dampening) * grad)
+            grad = grad + momentum * velocities[i] if nesterov else velocities[i]
+        param.sub_(lr * grad)
+
+
+FUSED = torch.ops.aten
+WRITTEN_OUT: dict[Any, Callable] = {  # kernels that the compiler takes for one operation each, and cannot trace
+    FUSED._fused_adam_.default: _adam,
+    FUSED._fused_adamw_.default: _adamw,
+    FUSED._fused_sgd_.default: _sgd,
+}

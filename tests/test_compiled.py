@@ -1,0 +1,200 @@
+"""A compiled round equals the plain one but for rounding; without a compiler the plain one is played.
+
+The bound: float32 keeps 6e-8 of a number; sums of some hundred terms in another order, through ROUNDS rounds in which
+each starts from the last one's weights, keep 1e-4 of the largest.
+"""
+
+import logging
+from functools import partial
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from gantool.commands.assembly import Assembly
+from gantool.engine import compiled
+from gantool.engine.compiled import WRITTEN_OUT, Compiler
+from gantool.engine.meters import Meters
+from gantool.engine.rounds import Rounds
+from gantool.engine.state import State
+from gantool.engine.trace import traced
+from gantool.errors import UsageError
+from gantool.game.player import Player
+from gantool.game.updates import Alternating
+from gantool.tricks.instance_noise import InstanceNoise
+from test_no_sync import OBJECTIVES, TRICKS, UPDATES, config, refused_with_reason
+from toys import bilinear, plain, players
+
+ROUNDS = 4
+CLOSE = 1e-4
+CPU = torch.device("cpu")
+
+OPTIONS = {
+    torch.optim.Adam: {"amsgrad": [False, True], "weight_decay": [0.0, 0.1], "maximize": [False, True]},
+    torch.optim.AdamW: {"amsgrad": [False, True], "weight_decay": [0.0, 0.1]},
+    torch.optim.SGD: {"momentum": [0.0, 0.9], "weight_decay": [0.0, 0.1], "maximize": [False, True]},
+}
+CASES = [
+    (kind, dict(zip(options, values, strict=True)))
+    for kind, options in OPTIONS.items()
+    for values in product(*options.values())
+]
+CASES.append((torch.optim.SGD, {"momentum": 0.9, "nesterov": True}))
+CASES.append((torch.optim.SGD, {"momentum": 0.9, "dampening": 0.5}))
+
+
+@pytest.mark.parametrize(("kind", "options"), CASES)
+def test_optimizers_written_out_are_the_fused_ones(kind, options):
+    """Against torch's own kernels, from the second step on, as the first makes the moments."""
+    grads = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    fused, written_out = (moved(partial(kind, lr=0.1, **options), grads, each) for each in (False, True))
+    torch.testing.assert_close(written_out, fused, rtol=1e-6, atol=1e-7)
+
+
+def moved(optimizer, grads: torch.Tensor, written_out: bool) -> torch.Tensor:
+    """Where a weight is after a step for each row of `grads`; only the second is traced."""
+    weight, grad = nn.Parameter(torch.linspace(-1, 1, 8)), grads[0].clone()
+    player = Player([weight], optimizer)
+
+    def step() -> None:
+        player.apply([grad.clone()])
+
+    step()
+    grad.copy_(grads[1])
+    if written_out:
+        module, tensors = traced(step, [grad, *player.tensors().values()], WRITTEN_OUT)
+        assert not [node for node in module.graph.nodes if "fused" in str(node.target)]
+    else:
+        step()
+    for each in grads[2:]:
+        grad.copy_(each)
+        with torch.no_grad():
+            module(*tensors) if written_out else step()
+    return weight.detach().clone()
+
+
+def duel(seed: int = 0) -> tuple[State, Rounds]:
+    torch.manual_seed(seed)
+    game = bilinear(1.0, 1.0, {"noise": InstanceNoise(0.1)})
+    d, g = players(game, 0.1, torch.optim.Adam)
+    update, meters = Alternating(), Meters(CPU)
+    state = State(game, {"d": d, "g": g}, meters, CPU)
+    return state, Rounds(lambda kind: meters.add(update(game, d, g)), Compiler(state))
+
+
+def compiler_works() -> bool:
+    try:
+        return bool(torch._inductor.compile(torch.fx.symbolic_trace(lambda x: (x + 1,)), [torch.ones(3)]))
+    except Exception:
+        return False
+
+
+def test_a_compiled_game_is_the_plain_one(caplog):
+    """With random numbers, which are the same. The first round is played as it stands: it makes the moments."""
+    if not compiler_works():
+        pytest.skip("there is no C++ compiler here")
+    ends = []
+    for recorded in (True, False):
+        state, rounds = duel()
+        rounds.reason = None if recorded else "not wanted"
+        with caplog.at_level(logging.INFO):
+            for step in range(ROUNDS):
+                rounds(None)
+                assert bool(rounds.records) == (recorded and step > 0)
+        ends.append(state.copy())
+    assert_close(*ends)
+    assert torch.equal(ends[0].rng["cpu"], ends[1].rng["cpu"])
+    assert [line.partition(" ")[0] for line in told(caplog)] == ["compiling", "compiled"]
+
+
+def told(caplog) -> list[str]:
+    return [record.message for record in caplog.records if record.name.startswith("gantool")]
+
+
+def test_without_a_compiler_rounds_are_played(monkeypatch, caplog):
+    """Nothing is lost: all is as if nobody had wished to compile, and one line tells."""
+
+    def fails(*args, **kwargs):
+        raise RuntimeError("No working C++ compiler found\nand much more")
+
+    monkeypatch.setattr("torch._inductor.compile", fails)
+    ends = []
+    for recorded in (True, False):
+        state, rounds = duel()
+        rounds.reason = None if recorded else "not wanted"
+        with caplog.at_level(logging.INFO):
+            for _ in range(ROUNDS):
+                rounds(None)
+        ends.append(state.copy())
+    assert all(torch.equal(value, ends[1].tensors[name]) for name, value in ends[0].tensors.items())
+    assert told(caplog)[-1].endswith("without compilation: RuntimeError: No working C++ compiler found")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "way"),
+    [
+        (["steps=100000"], "compiled"),  # where it pays
+        (["steps=100000", "architecture=dcgan"], "eager"),  # convolutions are as fast without
+        (["steps=1000"], "eager"),
+        (["steps=1000", "compile=step"], "compiled"),
+        (["steps=100000", "compile=off"], "eager"),
+        (["minutes=1"], "eager"),  # nobody knows how many steps
+    ],
+)
+def test_who_is_compiled(compose, overrides, way):
+    assert Assembly(plain(compose("device=cpu", *overrides))).way == way
+
+
+def test_the_choice_is_the_same_when_a_run_is_resumed(compose):
+    """It is made by the whole budget, not by what is left of it: eager and compiled steps differ by rounding."""
+    parts = Assembly(plain(compose("device=cpu", f"steps={compiled.PAYS_FROM}")))
+    state = parts.state_dict() | {"step": compiled.PAYS_FROM - 1}
+    parts.load_state_dict(state)
+    assert parts.way == "compiled"
+
+
+def assert_close(one, other) -> None:
+    for name, value in one.tensors.items():
+        scale = float(value.double().abs().max()) if value.numel() else 0.0
+        torch.testing.assert_close(
+            value.double(), other.tensors[name].double(), rtol=0, atol=CLOSE * scale + 1e-7, msg=name
+        )
+
+
+def ends(made, compile_: str):
+    parts = Assembly(made | {"compile": compile_})
+    for _ in range(ROUNDS):
+        parts.prepare(1)
+        parts.step()
+        parts.clock.step += 1
+    if compile_ == "step":
+        assert parts.rounds.records
+    return State(parts.game, {"d": parts.d, "g": parts.g}, parts.meters, CPU).copy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("update", UPDATES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_and_update_compiled(compose, objective, update):
+    for names in ((), ("weight_clipping",)):
+        made = config(compose, "images", names, f"objective={objective}", f"update={update}", *SMALL)
+        if not refused_with_reason(made, "images"):
+            assert_close(ends(made, "step"), ends(made, "off"))
+            return
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trick", TRICKS)
+def test_every_trick_compiled(compose, trick):
+    for objective in ("non_saturating", *OBJECTIVES):
+        made = config(compose, "images", (trick,), f"objective={objective}", *SMALL)
+        if not refused_with_reason(made, "images"):
+            try:
+                assert_close(ends(made, "step"), ends(made, "off"))
+            except UsageError:
+                continue
+            return
+
+
+SMALL = ["device=cpu", "dataset=digits", "precision=fp32"]
