@@ -4,6 +4,7 @@ The bound: float32 keeps 6e-8 of a number; sums of some hundred terms in another
 each starts from the last one's weights, keep 1e-4 of the largest.
 """
 
+import copy
 import logging
 from functools import partial
 from itertools import product
@@ -162,15 +163,32 @@ def assert_close(one, other) -> None:
         )
 
 
-def ends(made, compile_: str):
-    parts = Assembly(made | {"compile": compile_})
-    for _ in range(ROUNDS):
+def played(parts: Assembly, steps: int) -> Assembly:
+    for _ in range(steps):
         parts.prepare(1)
         parts.step()
         parts.clock.step += 1
+    return parts
+
+
+def ends(made, compile_: str):
+    parts = played(Assembly(made | {"compile": compile_}), ROUNDS)
     if compile_ == "step":
         assert parts.rounds.records
     return State(parts.game, {"d": parts.d, "g": parts.g}, parts.meters, CPU).copy()
+
+
+@pytest.mark.slow
+def test_resumed_equals_uninterrupted_when_compiled(compose):
+    """Bit for bit: the first step of a resumed run is compiled too, as it was in the run that went on."""
+    made = plain(compose("device=cpu", "compile=step", "trick=[ema]", "architecture.discriminator.hidden=[8]"))
+    whole = played(Assembly(made), 6)
+    saved = copy.deepcopy(played(Assembly(made), 3).state_dict())
+    resumed = Assembly(made)
+    resumed.load_state_dict(saved)
+    played(resumed, 3)
+    ended = whole.game.state_dict()
+    assert not [name for name, value in resumed.game.state_dict().items() if not torch.equal(value, ended[name])]
 
 
 @pytest.mark.slow
