@@ -8,11 +8,11 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types reference results costs metrics clean
+.PHONY: help demo test lint format types reference results performance metrics clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## install gantool, then train on the digits that come with it: minutes on two CPU cores
 	@$(BIN)/gantool train experiment=demo
@@ -37,8 +37,8 @@ reference: $(VENV)/.installed ## renew the generated tables of conf/README.md
 results: $(VENV)/.installed ## train every experiment that states a figure, and write outputs/RESULTS.md; ARGS="NAME ..." picks some
 	@$(BIN)/gantool results $(ARGS)
 
-costs: $(VENV)/.installed ## measure what each trick costs a step, into outputs/PERFORMANCE.md
-	@$(BIN)/python -m gantool.commands.costs $(ARGS)
+performance: $(VENV)/.installed ## measure the speed, under ten minutes, into outputs/PERFORMANCE.md; ARGS="SECTION ..." picks some
+	@$(BIN)/python -m gantool.commands.performance $(ARGS)
 
 metrics: $(VENV)/.installed ## show how each metric moves under blur, noise, missing classes and copies, into outputs/METRICS.md
 	@$(BIN)/python -m gantool.commands.corruptions $(ARGS)

@@ -360,8 +360,8 @@ def test_pictures_come_as_torchvision_gives_them():
 
 def report(images: float = 640.0, **more: Any) -> Report:
     facts = {
-        "device": "cpu", "cpu": "a processor", "threads": 2, "precision": "bf16", "batch_size": 64, "torch": "2.9",
-        "parameters": {"generator": 5, "discriminator": 1234}, "peak_memory": 3 * 2**20,
+        "device": "cpu", "cpu": "a processor", "threads": 2, "precision": "bf16", "way": "eager", "batch_size": 64,
+        "parameters": {"generator": 5, "discriminator": 1234}, "peak_memory": 3 * 2**20, "torch": "2.9",
     }  # fmt: skip
     rate = Spread(images / 2, images, 2 * images)
     shares = {name: 0.25 if name in "DG" else 0.0 for name in parts.PARTS} | {"data": 0.5}

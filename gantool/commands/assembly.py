@@ -15,6 +15,7 @@ from gantool.commands.planning import make_meta, make_update, plan_of
 from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
+from gantool.engine.allocator import keep_memory
 from gantool.engine.capture import CudaGraphs
 from gantool.engine.compiled import PAYS_FROM, Compiler
 from gantool.engine.deploy import Deployed, untouched
@@ -51,6 +52,8 @@ class Assembly:
         self.precision = precision.choose_precision(config["precision"], self.device, self.dataset.shape)
         precision.set_up(self.device, config["deterministic"])
         torch.set_flush_denormal(True)
+        if self.device.type == "cpu":
+            keep_memory()
         torch.manual_seed(config["seed"])
         self.metrics = Metrics(self.builder, config.get("metric"), config, self.device)
         images = hide_labels(self.dataset.load("train"), config["labels"], config["seed"])

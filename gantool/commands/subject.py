@@ -1,10 +1,12 @@
 """What `gantool bench` asks, in a process of its own: `python -m gantool.commands.subject`. Imports torch.
 
-The first question is a task: {"play": "gantool" or "loop", "config": as of gantool train}.
+The first question is a task: {"play": one of PLAYS, "config": as of gantool train}.
 """
 
 import importlib
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,6 +44,14 @@ class Gantool:
     def window(self, seconds: float) -> tuple[int, float]:
         return _timed(self._step, seconds, self._wait)
 
+    def steps(self, count: int) -> tuple[int, float]:
+        self._wait()
+        began = time.perf_counter()
+        for _ in range(count):
+            self._step()
+        self._wait()
+        return count, time.perf_counter() - began
+
     def _wait(self) -> None:
         from gantool.measure.machine import wait
 
@@ -51,10 +61,14 @@ class Gantool:
         """After windows: the memory is theirs."""
         import torch
 
+        from gantool.engine.streamed import StreamedSource
+
         parts = self.parts
         nets = {name: sum(each.numel() for each in net.parameters()) for name, net in parts.game.nets.items()}
         return parts.facts() | {
             "peak_memory": self.memory.peak(),
+            "kept": "streamed" if isinstance(parts.source, StreamedSource) else "on the device",
+            "way": parts.way,
             "images_per_step": parts.images_per_step,
             "batch_size": parts.config["batch_size"],
             "parameters": nets,
@@ -97,7 +111,8 @@ class Gantool:
         self.parts.prepare(1)
 
     def _eager(self) -> None:
-        self.parts.meters.add(self.parts.update(self.parts.game, self.parts.d, self.parts.g))
+        self.parts.source.feed()
+        self.parts.round()
 
     def peak_flops(self) -> float:
         from gantool.measure.machine import peak_flops
@@ -135,6 +150,48 @@ class Tutorial:
         return {"name": self.name}
 
 
+class Run:
+    """The whole of `gantool train`, with all that it writes, in a thread that is let go for so many steps at a time."""
+
+    def __init__(self, config: dict[str, Any]):
+        from omegaconf import OmegaConf
+
+        from gantool.commands.train import Training
+        from gantool.runs.folder import RunFolder
+
+        self.folder = tempfile.TemporaryDirectory(prefix="gantool-bench-")
+        self.left = 0
+        self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
+        self.training = run = Training(OmegaConf.create(config), RunFolder(self.folder.name), {}, [])
+        stepped = run.stepped
+
+        def wait_for_leave(step: int) -> None:
+            stepped(step)
+            self.left -= 1
+            if not self.left:
+                self.done.release()
+                self.go.acquire()
+
+        run.stepped = wait_for_leave  # type: ignore[method-assign]
+        self.device = run.parts.device
+        threading.Thread(target=self._train, args=(run,), daemon=True).start()
+        self.steps(WARM_UP)
+
+    def _train(self, run: Any) -> None:
+        self.go.acquire()
+        run.run()
+
+    def steps(self, count: int) -> tuple[int, float]:
+        from gantool.measure.machine import wait
+
+        wait(self.device)
+        began, self.left = time.perf_counter(), count
+        self.go.release()
+        self.done.acquire()
+        wait(self.device)
+        return count, time.perf_counter() - began
+
+
 def _timed(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> tuple[int, float]:
     """Whole steps until so many seconds are over, and the time that they took in truth."""
     wait()
@@ -146,9 +203,7 @@ def _timed(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) ->
     return steps, time.perf_counter() - began
 
 
-def subject(task: dict[str, Any]) -> Gantool | Tutorial:
-    return Tutorial(task["config"]) if task["play"] == "loop" else Gantool(task["config"])
-
+PLAYS: dict[str, Callable[[dict[str, Any]], Any]] = {"gantool": Gantool, "loop": Tutorial, "train": Run}
 
 if __name__ == "__main__":
-    sys.exit(serve(subject))
+    sys.exit(serve(lambda task: PLAYS[task["play"]](task["config"])))

@@ -21,6 +21,7 @@ from gantool.measure.kinds import rounds_of
 from gantool.measure.machine import wait
 
 PARTS = ("data", "D", "G", "penalties", "optimiser", "tricks", "rest")  # rest: statistics, and what an update adds
+SOURCE = ("feed", "reals", "labelled", "latents", "reference")
 PENALTIES = ("d_penalty", "g_penalty")
 TRICKS = ("replay", "view", "targets", "heed", "watch", "gradients", "after_d", "after_g", "after_round")
 IDLE_CYCLES = 100_000_000  # of a GPU's clock, about 50 ms: longer than the host takes to queue a step
@@ -131,7 +132,7 @@ def _medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 def seams(watch: Stopwatch, cut: _Cut, game: Game, players: tuple[Player, Player]) -> Iterator[None]:
     """While it lasts, these objects switch the clock at their own calls."""
     places: list[tuple[object, str, str]] = [
-        *((game.source, name, "data") for name in ("reals", "labelled", "latents", "reference")),
+        *((game.source, name, "data") for name in SOURCE if hasattr(game.source, name)),
         (game, "d_loss", "D"), (game, "g_loss", "G"), (game, "_verdicts", "rest"),
         (players[0], "grads", "D backward"), (players[1], "grads", "G backward"),
         *((player, "apply", "optimiser") for player in players),

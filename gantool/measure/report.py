@@ -100,7 +100,7 @@ def machine(facts: dict[str, Any]) -> str:
     """On what and how it ran."""
     on_cpu = facts["device"].startswith("cpu")
     where = f"{facts['cpu']}, {facts['threads']} threads" if on_cpu else facts["device"]
-    return f"{where}, {facts['precision']}"
+    return f"{where}, {facts['precision']}, {facts['way']}"
 
 
 def versions(facts: dict[str, Any]) -> list[str]:

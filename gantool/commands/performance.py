@@ -1,0 +1,246 @@
+"""`make performance`: measures what gantool promises of its speed, and writes outputs/PERFORMANCE.md.
+
+Each section is measured by itself and takes the place of the one that the page had.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gantool.commands import bench, costs
+from gantool.commands.bench import PAUSE, SUBJECT
+from gantool.config.compose import composed
+from gantool.errors import UsageError
+from gantool.measure.process import Process
+from gantool.measure.report import Report, machine, number, spelled
+from gantool.measure.windows import Spread, Window, ratios, spread, take_turns
+from gantool.runs.folder import write_atomically
+
+HEAD = """\
+# Performance
+
+Made by `make performance`. Medians; in brackets the quartiles.
+"""
+GOALS = {  # times as fast as the loop
+    ("bench_mlp", "cpu"): 5.0, ("bench_dcgan", "cpu"): 2.5, ("bench_mlp", "cuda"): 50.0, ("bench_dcgan", "cuda"): 10.0,
+}  # fmt: skip
+PEAK_GOAL, PEAK_BATCH = 0.4, 1024  # share of the device's peak, of a DCGAN on a GPU
+COST_GOALS = {"ema": 1.03, costs.LAZY: 1.15, "instance_noise": 1.05}
+OVERHEAD_GOAL, OVERHEAD_STEPS = 0.02, 1000  # at the defaults the files of a run repeat every 1000 steps
+SIZES, FLAT = (1_000, 10_000, 100_000, 1_000_000, 10_000_000), 0.1
+STARTS = ("demo", "bench_dcgan")
+SLOW = 3  # times as long are the windows of a DCGAN on the CPU, a step of whose loop takes more than a second
+
+
+class Options(NamedTuple):
+    rounds: int
+    seconds: float
+    images: str | None  # a folder of images for the DCGAN, where CIFAR-10 is not at hand
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The CPU, and a GPU where there is one."""
+        import torch
+
+        return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
+def run(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("performance", description="Measure the speed, and write it down.")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; default all")
+    parser.add_argument("--rounds", type=int, default=7, help="windows of each contender; default %(default)s")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a window; default %(default)s")
+    parser.add_argument("--images", help="a folder of images for the DCGAN, where CIFAR-10 is not at hand")
+    parser.add_argument("--page", type=Path, default=Path("outputs/PERFORMANCE.md"), help="default %(default)s")
+    given = parser.parse_args(argv)
+    unknown = [name for name in given.sections if name not in SECTIONS]
+    if unknown or given.rounds < 1:
+        raise UsageError(
+            f"there is no section {unknown[0]!r}: {', '.join(SECTIONS)}" if unknown else "--rounds is below 1"
+        )
+    for name in given.sections or SECTIONS:
+        began = time.monotonic()
+        section = "\n".join([*SECTIONS[name](Options(given.rounds, given.seconds, given.images)), ""])
+        page = placed(given.page.read_text("utf-8") if given.page.exists() else HEAD, section)
+        write_atomically(given.page, lambda file, page=page: file.write(page.encode()))  # type: ignore[misc]
+        print(f"{section}\n({name}: {time.monotonic() - began:.0f} s)\n", flush=True)
+    print(given.page)
+    return 0
+
+
+def placed(page: str, section: str) -> str:
+    """The page with this section in place of the one of its heading, or at its end."""
+    heading = section.partition("\n")[0]
+    before, found, after = page.partition(f"{heading}\n")
+    following = after[after.find("\n## ") + 1 :] if "\n## " in after else ""
+    return before + section + ("\n" + following if following else "") if found else page.rstrip("\n") + "\n\n" + section
+
+
+# Sections: lines of Markdown, the heading first
+
+
+def loops(options: Options) -> Iterator[str]:
+    yield "## Against the loops of the tutorials"
+    yield ""
+    yield "Images a second of gantool and of `gantool/baselines/`, in windows that take turns, and the ratio of the"
+    yield "windows of a turn; the same networks, batch, optimiser and updates. `gantool bench SETTINGS`:"
+    yield ""
+    yield from table("settings", "on", "the loop", "gantool", "times as fast", "goal", "of the peak")
+    for device in options.devices:
+        for name in ("bench_mlp", "bench_dcgan"):
+            report = benched(options, name, device, "against=loop")
+            assert report.loop
+            yield row(report, spelled(report.loop["ratio"]), f"{GOALS[name, device]:g}")
+        if device == "cuda":
+            yield row(
+                benched(options, "bench_dcgan", device, f"batch_size={PEAK_BATCH}"), "", f"{PEAK_GOAL:.0%} of the peak"
+            )
+
+
+def row(report: Report, ratio: str, goal: str) -> str:
+    theirs = spelled(report.loop["images_per_second"]) if report.loop else ""
+    mine, share = spelled(report.images_per_second), f"{report.peak_share:.0%}"
+    return cells(f"`{report.command}`", where(report.facts), theirs, mine, ratio, goal, share)
+
+
+def where(facts: dict[str, Any]) -> str:
+    return f"{machine(facts)}, torch {facts['torch']}"
+
+
+def benched(options: Options, name: str, device: str, *more: str) -> Report:
+    settings = [f"experiment={name}", *data(name, options), f"device={device}", *more]
+    seconds = options.seconds * (SLOW if (name, device) == ("bench_dcgan", "cpu") else 1)
+    config = composed(*settings, f"rounds={options.rounds}", f"seconds={seconds}", command="bench")
+    return bench.measured(config, " ".join(settings), None)
+
+
+def data(name: str, options: Options) -> list[str]:
+    """The published dataset where it is, else the images given, or shapes."""
+    from gantool.datasets.torchvision_sets import SETS
+
+    node = composed(f"experiment={name}")["dataset"]
+    if (Path(node["root"]) / SETS[node["name"]].folder).exists():
+        return []
+    if name == "bench_dcgan" and options.images:
+        return ["dataset=folder", f"dataset.path={options.images}", "dataset.resolution=64"]
+    return ["dataset=shapes", f"dataset.resolution={node['resolution']}", f"dataset.channels={node['channels']}"]
+
+
+def overhead(options: Options) -> Iterator[str]:
+    settings = ["experiment=bench_mlp", *data("bench_mlp", options)]
+    tasks = [{"play": play, "config": composed(*settings)} for play in ("train", "gantool")]
+    windows, facts = in_turns(tasks, min(options.rounds, 5), OVERHEAD_STEPS, Steps)
+    alone = spread([window.seconds for window in windows[1]])
+    lost = spread([1 / ratio - 1 for ratio in ratios(*windows)])
+    yield "## What rows, grids and checkpoints cost"
+    yield ""
+    yield f"How much longer {OVERHEAD_STEPS:,} steps of `gantool train {' '.join(settings)}` take with all that it"
+    yield f"writes at the defaults, TensorBoard too, than the steps alone, which take {spelled(alone)} s, in turns;"
+    yield f"{where(facts)}:"
+    yield ""
+    yield f"**{percent(lost)}** (goal: at most {OVERHEAD_GOAL:.0%})"
+
+
+def percent(values: Spread) -> str:
+    return f"{values.median:.1%} ({values.low:.1%} to {values.high:.1%})"
+
+
+class Steps(NamedTuple):
+    """A contender whose windows are so many steps long."""
+
+    process: Process
+
+    def window(self, steps: float) -> Window:
+        return Window(*self.process.ask("steps", count=int(steps)))
+
+
+def startup(options: Options) -> Iterator[str]:
+    yield "## Start-up"
+    yield ""
+    yield "From the start of the process, files cached: until the first step is done; the whole of `gantool sample`."
+    yield ""
+    yield from table("settings", "gantool train, first step", "gantool sample")
+    for name in STARTS:
+        settings = [f"experiment={name}", *(data(name, options) if name.startswith("bench") else [])]
+        seconds = bench.startup(settings)
+        yield cells(f"`{' '.join(settings)}`", *(f"{each:.1f} s" for each in seconds.values()))
+
+
+def growth(options: Options) -> Iterator[str]:
+    config = composed("experiment=bench_mlp") | {"trust": ["gantool.measure"]}
+    blank = {"_target_": "gantool.measure.blank.Blank", "resolution": 32, "channels": 3}
+    tasks = []
+    for size in SIZES:
+        kept = {"data": "stream" if size == SIZES[-1] else "device", "dataset": blank | {"size": size}}
+        tasks.append({"play": "gantool", "config": config | kept})
+    windows, facts = in_turns(tasks, options.rounds, options.seconds / 2)
+    yield "## As the dataset grows"
+    yield ""
+    yield "Images a second of `experiment=bench_mlp` on colour images of 32 pixels, in turns. The largest set is read"
+    yield "through `data=stream` from a file without blocks (the disk itself is not measured), the others lie on the"
+    yield f"device. Goal: within {FLAT:.0%} of each other. {where(facts)}."
+    yield ""
+    yield from table("images", "GiB", "images/s", "of the smallest set's")
+    for size, mine in zip(SIZES, windows, strict=True):
+        rate = spread([config["batch_size"] * window.rate for window in mine])
+        yield cells(
+            f"{size:,}", number(size * 3 * 32 * 32 / 2**30), spelled(rate), spelled(spread(ratios(mine, windows[0])))
+        )
+
+
+def in_turns(
+    tasks: Sequence[dict[str, Any]],
+    rounds: int,
+    amount: float,
+    kind: Callable[[Process], Any] = lambda process: process,
+) -> tuple[list[list[Window]], dict[str, Any]]:
+    """The windows of each, and the facts of the last."""
+    with ExitStack() as stack:
+        contenders = []
+        for task in tasks:
+            contenders.append(stack.enter_context(Process(SUBJECT, task)))
+            contenders[-1].answer()
+        return take_turns([kind(each) for each in contenders], rounds, amount, PAUSE), contenders[-1].ask("facts")
+
+
+def tricks(options: Options) -> Iterator[str]:
+    import torch
+
+    plain, *others = costs.measured(2 * options.rounds)
+    ((_, times),) = plain.times.items()
+    milliseconds = spread([1000 * seconds for seconds in times[1:]])
+    batch = plain.assembly.config["batch_size"]
+    facts = plain.assembly.facts() | {
+        "way": plain.assembly.way,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    yield "## What each trick costs"
+    yield ""
+    yield f"Time of a step with each trick at its defaults, as a multiple of one without, {spelled(milliseconds)} ms,"
+    yield f"step by step in turns. `{' '.join(costs.SETTINGS)}`, batch of {batch}, {where(facts)}."
+    yield ""
+    yield from table("trick", "time of a step", "goal")
+    for name, ratio in sorted((each.name, costs.relative(each.kinds, each.times, times)) for each in others):
+        yield cells(f"`{name}`", f"{ratio:.2f}", f"{COST_GOALS[name]:.2f}" if name in COST_GOALS else "")
+
+
+def table(*headings: str) -> Iterator[str]:
+    yield cells(*headings)
+    yield "|" + "---|" * len(headings)
+
+
+def cells(*texts: str) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+SECTIONS: dict[str, Callable[[Options], Iterator[str]]] = {
+    "loops": loops, "overhead": overhead, "startup": startup, "growth": growth, "tricks": tricks,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
