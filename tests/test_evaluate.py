@@ -1,17 +1,28 @@
 """Metrics of a run: during training, and afterwards by `gantool evaluate`."""
 
+import io
 import json
+import logging
+import shutil
 import signal
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
-from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
+from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.cli.dispatch import main
+from gantool.commands.measuring import Metrics
+from gantool.config.build import Builder
 from gantool.metrics.modes import Modes
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
+from gantool.runs.rows import Rows, evaluations, read
+from image_files import save
+from toys import plain, refusal
 
 RING = (
     "dataset=ring", "dataset.size=200", "batch_size=16", "architecture.generator.hidden=[8]",
@@ -143,3 +154,263 @@ def test_best_takes_any_column_and_refuses_others_at_the_first_row(
         best = status.read(RunFolder(RUN))["best"]
         values = {row["step"]: row[name] for row in rows() if row.get(name) is not None}
         assert (best or {}).get("value") == min(values.values(), default=None)
+
+
+# ---------------------------------------------------------------------------------------- gantool evaluate
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with averaged weights, evaluated at its end, and one with neither."""
+    folder, handlers = tmp_path_factory.mktemp("made"), logging.getLogger().handlers[:]
+    for name, more in (("run", [*MODES[:2], "metric.modes.within=96", "trick=[ema]", "seed=3"]), ("raw", [])):
+        assert main(["train", *RING, "checkpoint_every=4", *more, f"hydra.run.dir={folder / name}"]) == 0
+    logging.getLogger().handlers[:] = handlers
+    return folder
+
+
+@pytest.fixture
+def ring(gantool: Gantool, made: Path) -> Gantool:
+    shutil.copytree(made / "run", "run")
+    return gantool
+
+
+@pytest.fixture
+def many(ring: Gantool, made: Path) -> Gantool:
+    """Beside the run one without an average, one whose checkpoints are damaged, and one without any."""
+    shutil.copytree(made / "raw", "raw")
+    for name in ("damaged", "empty"):
+        shutil.copytree(made / "run", name)
+    for path in Path("damaged/checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:-99])
+    shutil.rmtree("empty/checkpoints")
+    return ring
+
+
+COLUMNS = ("modes_covered", "modes_high_quality", "modes_kl")
+
+
+def evaluated(run: str = "run") -> list[dict[str, Any]]:
+    return [row for row in rows(run) if "evaluated" in row]
+
+
+def test_an_evaluation_finds_what_training_found(ring: Gantool) -> None:
+    """The run's own metrics, settings and seed, and the same numbers, any number of times; one row each."""
+    before = (RUN / "metrics.jsonl").read_bytes()
+    for _ in range(2):
+        assert ring("evaluate", "run=run").code == 0
+    assert (RUN / "metrics.jsonl").read_bytes().startswith(before)
+    trained, first, second = rows()[-3:]
+    assert (
+        [trained[name] for name in COLUMNS] == [first[name] for name in COLUMNS] == [second[name] for name in COLUMNS]
+    )
+    assert first["measured"] == second["measured"] == trained["measured"]
+    assert first["step"] == 8 and 0 < first["modes_high_quality"] < 1
+
+
+def test_what_can_be_chosen(ring: Gantool) -> None:
+    """Seed, number of samples, weights, checkpoint and batch size are written down, and tell the numbers apart."""
+    for changes in ([], ["seed=5"], ["samples=100"], ["ema=false"], ["checkpoint=4"], ["batch_size=9"]):
+        done = ring("evaluate", "run=run", *changes)
+        assert done.code == 0, done.err
+    plain, seed, samples, raw, earlier, batches = evaluated()
+    others = (seed, samples, raw, earlier)
+    assert len({json.dumps([row[name] for name in COLUMNS]) for row in (plain, *others)}) == 5
+    assert seed["measured"]["seed"] == 5 and plain["measured"]["seed"] == 3
+    assert samples["measured"]["metrics"]["modes"]["samples"] == 100
+    assert (plain["measured"]["weights"], raw["measured"]["weights"]) == ("averaged", "raw")
+    assert (earlier["step"], batches["measured"]["batch_size"]) == (4, 9)
+    assert [batches[name] for name in COLUMNS] == [plain[name] for name in COLUMNS]  # samples do not depend on it
+
+
+def test_the_table_names_each_column_and_what_it_depends_on(ring: Gantool) -> None:
+    told = ring("evaluate", "run=run")
+    first, *lines = told.out.splitlines()
+    assert first.split("  ") == ["run", "step 8", "averaged weights", "seed 3"]
+    assert [line.split()[0] for line in lines] == list(COLUMNS)
+    assert float(lines[1].split()[1]) == pytest.approx(evaluated()[0]["modes_high_quality"], rel=1e-3)
+    assert lines[0].rstrip().endswith("samples 300, within 96, least 1")
+
+
+def test_training_goes_on_as_if_nobody_had_evaluated(ring: Gantool) -> None:
+    """Rows of evaluations are no rows of training: not of its watch, curves, status or best checkpoint."""
+    shutil.copytree("run", "other")
+    told = status.read(RunFolder("run"))
+    assert ring("evaluate", "run=run").code == ring("evaluate", "run=run", "checkpoint=4").code == 0
+    assert status.read(RunFolder("run")) == told
+    for run in ("run", "other"):
+        assert ring("train", f"resume={run}", "steps=12").code == 0
+    assert differing(state("run", 12), state("other", 12)) == set()
+    assert [row["step"] for row in rows("run")] == [4, 8, 8, 4, 12]
+    assert [row["step"] for row in read(RUN / "metrics.jsonl")] == [4, 8, 12]
+    assert [row["step"] for row in evaluations(RUN / "metrics.jsonl")] == [8, 4]
+    assert ring("train", "resume=run", "checkpoint=4", "steps=8").code == 0  # later rows go, of either kind
+    assert [row["step"] for row in rows("run")] == [4, 4, 8]
+
+
+def test_a_run_without_metrics_gets_those_that_suit_it(many: Gantool) -> None:
+    assert many("evaluate", "run=raw", "samples=100").code == 0
+    measured = evaluated("raw")[0]["measured"]["metrics"]
+    assert set(measured) == {"modes", "memorization"} and measured["modes"]["samples"] == 100
+
+
+@pytest.mark.parametrize("settings", [
+    ("meta=ada_gan", "meta.components=2", "meta.discriminator_steps=2"),
+    ("objective=mmd",),
+    ("architecture.class_conditional=true",),
+])  # fmt: skip
+def test_every_kind_of_run(gantool: Gantool, settings: tuple[str, ...]) -> None:
+    assert gantool("train", *RING, *MODES[:2], *settings, "hydra.run.dir=run").code == 0
+    assert gantool("evaluate", "run=run").code == 0
+    _, trained, again = rows()
+    assert {name: again[name] for name in COLUMNS} == {name: trained[name] for name in COLUMNS}
+
+
+def test_latest_and_a_run_in_training(ring: Gantool) -> None:
+    """Its status and checkpoints are its own; the row lies beside those that it goes on to write."""
+    Path("outputs").mkdir()
+    Path("run").rename("outputs/run")
+    running = RunFolder("outputs/run")
+    status.update(running, state="running", **status.process())
+    before = running.status.read_bytes()
+    assert ring("evaluate").code == 0
+    assert running.status.read_bytes() == before
+    Rows(running.rows).append({"step": 9})
+    assert [row["step"] for row in rows("outputs/run")] == [4, 8, 8, 9]
+
+
+def test_data_that_has_moved(gantool: Gantool) -> None:
+    """`dataset.path` of the run is overridden; other pictures there are told, other shapes refused."""
+    for shade in range(8):
+        save(Path(f"a/{shade}.png"), colour=(30 * shade, 9, 200))
+    small = ("architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]", "batch_size=4", "steps=1")
+    held_out = ("dataset.resolution=8", "dataset.test_share=0.5")
+    done = gantool("train", "dataset=folder", "dataset.path=a", *held_out, *small, "logger=[]", "hydra.run.dir=run")
+    assert done.code == 0, done.err
+    Path("a").rename("b")
+    gone = gantool("evaluate", "run=run", "metric=[memorization]")
+    assert gone.code == 2 and "'/" in gone.err and "Traceback" not in gone.err
+    found = gantool("evaluate", "run=run", "metric=[memorization]", "dataset.path=b", "samples=3")
+    assert found.code == 0 and "has changed" not in found.err, found.err
+    Path("b/0.png").unlink()
+    fewer = gantool("evaluate", "run=run", "metric=[memorization]", "dataset.path=b", "samples=3")
+    assert fewer.code == 0 and "the data is not what this run was trained on" in fewer.err
+    other = gantool("evaluate", "run=run", "metric=[memorization]", "dataset.path=b", "dataset.resolution=4")
+    assert other.code == 2 and "[3, 4, 4]" in other.err
+    assert len(evaluated()) == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["run=nowhere"], "no such run: nowhere"),
+        (["checkpoint=5"], "has no checkpoint of step 5: there is"),
+        (["checkpoint=best"], "best.metric was not set"),
+        (["metric=[class_error]"], "metric=[class_error] needs a discriminator that sorts examples"),
+        (["metric=[stacked_modes]"], "drop it for this dataset"),
+        (["metric=[mods]"], "did you mean 'modes'?"),
+        (["samples=0"], "samples must be a whole number >= 1"),
+        (["samples=9", "metric=[divergence]"], "none of the metrics divergence takes a number of samples"),
+        (["dataset.rot=3"], "unknown key 'dataset.rot'"),
+        (["dataset=digits"], "there is no group 'dataset' in this command"),
+        (["dataset.size=1000000", "dataset.std=x"], "dataset.std must be a number > 0"),
+        (["metric.modes.samples=5"], "is metric modes selected?"),
+        (["ema=true", "run=raw"], "kept no average of its weights"),
+        (["run=damaged"], "none of the checkpoints"),
+        (["run=empty"], "has no checkpoint yet"),
+        (["run=."], "run=. is 4 runs: add -m"),
+        (["run=r*"], "run=r* is 2 runs: add -m"),
+        (["device=cuda:9"], "device=cuda:9"),
+    ],
+)
+def test_bad_input_is_one_sentence(many: Gantool, argv: list[str], said: str) -> None:
+    refused = many("evaluate", *(["run=run"] if not any(one.startswith("run=") for one in argv) else []), *argv)
+    assert refused.code == 2, refused.out + refused.err
+    assert said in refused.err and "Traceback" not in refused.err and "internal error" not in refused.err
+    assert evaluated() == [] and refused.out == ""
+
+
+def test_two_metrics_of_one_column(compose: Any) -> None:
+    metric = plain(compose("metric=[modes]"))["metric"]["modes"]
+    config = {"architecture": {"class_conditional": False}}
+    said = refusal(Metrics, Builder(), {"modes": metric, "again": metric}, config, torch.device("cpu"))
+    assert said == "metric=[modes,again] both give the column modes_covered: drop one"
+
+
+def test_a_full_disk_loses_nothing(ring: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the row fits: it is taken back, what was there stays, and what was found is on the screen."""
+    before = (RUN / "metrics.jsonl").read_bytes()
+
+    class Full(io.FileIO):
+        def write(self, data: bytes) -> int:
+            return super().write(data[: len(data) // 2])
+
+    real = open
+
+    def opened(path: Any, mode: str = "r", *args: Any, **more: Any) -> Any:
+        return Full(path, "a+") if mode == "ab+" else real(path, mode, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", opened)
+        failed = ring("evaluate", "run=run")
+    assert failed.code == 1 and "disk full" in failed.err and "modes_kl" in failed.out
+    assert (RUN / "metrics.jsonl").read_bytes() == before
+
+
+def test_half_a_row_is_dropped_before_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for left, kept in ((b"", b""), (b'{"step"', b""), (b"{}\n", b"{}\n"), (b"{}\n{", b"{}\n"), (b"{", b"")):
+        path.write_bytes(left)
+        Rows(path).append({"step": 2})
+        assert path.read_bytes() == kept + b'{"step": 2}\n'
+
+
+def test_ctrl_c_ends_it_at_once(ring: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rude(monkeypatch, 1, signal.SIGINT)
+    before = files(RUN), (RUN / "metrics.jsonl").read_bytes()
+    stopped = ring("evaluate", "run=run")
+    assert stopped.code == 130 and "interrupted" in stopped.err and "Traceback" not in stopped.err
+    assert (files(RUN), (RUN / "metrics.jsonl").read_bytes()) == before
+
+
+# ---------------------------------------------------------------------------------------- several runs
+
+
+def variant(source: Path, target: str, **changes: Any) -> str:
+    """A copy of a run, as if it had been trained with these settings."""
+    shutil.copytree(source, target)
+    folder = RunFolder(target)
+    folder.config.write_text(yaml.safe_dump(yaml.safe_load(folder.config.read_text()) | changes))
+    overrides = status.read(folder)["overrides"]
+    status.update(folder, overrides=[*overrides, *(f"{key}={value}" for key, value in changes.items())])
+    return target
+
+
+def test_runs_that_differ_in_their_seed_are_one_row(gantool: Gantool, made: Path) -> None:
+    """Two seeds of one run, and another run; one that fails stays alone. The sd is that of the sample."""
+    pair = [variant(made / "raw", f"outputs/s/{seed}", seed=seed, images=99) for seed in (1, 2)]
+    other = variant(made / "raw", "outputs/other", images=77)
+    wide = ("metric=[modes]", "metric.modes.samples=300", "metric.modes.within=96")
+    done = gantool("evaluate", "-m", f"run=outputs/s,{other},nowhere", *wide)
+    assert done.code == 1 and "no such run: nowhere" in done.out
+    (folder,) = Path("outputs/evaluate").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    found = {one["name"]: (one["done"], one["figures"].get("modes_high_quality")) for one in summary["settings"]}
+    values = [evaluated(run)[0]["modes_high_quality"] for run in pair]
+    assert len(set(values)) == 2
+    assert found == {
+        "run=nowhere": (0, None),
+        "images=99": (2, {"mean": statistics.fmean(values), "sd": pytest.approx(statistics.stdev(values))}),
+        "outputs/other": (1, {"mean": evaluated(other)[0]["modes_high_quality"], "sd": None}),
+    }
+    assert len(json.loads(gantool("runs", "--json").out)) == 3  # evaluations are no runs
+    again = gantool("evaluate", "-m", f"run=outputs/s,{other}", *wide, f"hydra.sweep.dir={folder}")
+    assert again.err.count("already finished") == 3 and len(evaluated(other)) == 1
+
+
+def test_what_was_not_measured_alike_is_said(gantool: Gantool, made: Path) -> None:
+    metric = yaml.safe_load((made / "run/config.yaml").read_text())["metric"]["modes"]
+    variant(made / "run", "a", metric={"modes": metric | {"samples": 100}})
+    variant(made / "run", "b", metric={"modes": metric | {"samples": 200}})
+    assert "modes.samples: 100, 200" in gantool("evaluate", "-m", "run=a,b").out
+    assert "measured alike" not in gantool("evaluate", "-m", "run=a,b", "samples=50").out

@@ -191,7 +191,7 @@ def test_required_argument_is_asked_for_unless_it_is_a_fact():
 # The root
 
 
-@pytest.mark.parametrize("command", [schema.Train, schema.Sample])
+@pytest.mark.parametrize("command", [schema.Train, schema.Evaluate, schema.Sample])
 def test_root_schema_has_the_keys_of_the_yaml(command):
     written = yaml.safe_load((conf_dir() / f"{command.__name__.lower()}.yaml").read_text())
     groups = {name for item in written.pop("defaults") if isinstance(item, dict) for name in item if " " not in name}

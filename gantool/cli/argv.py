@@ -1,10 +1,13 @@
 """The command line as Hydra can read it: repairs of what its parsers stumble over."""
 
+import glob
 import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from gantool.errors import UsageError
+from gantool.runs.folder import runs_below
 from gantool.runs.resume import literal
 
 TAKE_VALUE = {
@@ -52,6 +55,31 @@ def based(override: str) -> str:
     if key == "objective.base" and value.startswith("["):
         raise UsageError("objective.base takes the name of one option: objective.base=hinge")
     return f"objective@{override}" if equals and re.fullmatch(r"objective(\.base)+", key) and value else override
+
+
+def opened(override: str) -> str:
+    """`dataset.root=X` -> `++dataset.root=X`: only the run that is evaluated knows which keys its dataset has."""
+    return f"++{override}" if override.startswith("dataset.") else override
+
+
+def expanded(override: str, multirun: bool) -> str:
+    """`run=outputs/multirun/*` -> `run=A,B,C`: the runs that a pattern, or a folder that is none itself, stands for."""
+    key, equals, value = override.partition("=")
+    if key != "run" or GRAMMAR.match(value) or ("," in value and os.path.exists(os.path.expanduser(value))):
+        return override
+    runs = [run for piece in value.split(",") for run in _runs(piece)]
+    if len(runs) > 1 and not multirun:
+        raise UsageError(f"{override} is {len(runs)} runs: add -m to evaluate and compare them")
+    return f"{key}{equals}{','.join(runs)}"
+
+
+def _runs(piece: str) -> list[str]:
+    path = os.path.expanduser(piece)
+    if os.path.exists(path):
+        below = [] if (Path(path) / "status.json").is_file() else runs_below(Path(path))
+        return [str(run.root) for run in below] or [piece]
+    matches = [Path(match) for match in sorted(glob.glob(path))]
+    return [str(match) for match in matches if (match / "status.json").is_file() or match.suffix == ".pt"] or [piece]
 
 
 def quoted(text: str) -> str:

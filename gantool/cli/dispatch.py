@@ -20,6 +20,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("gantool.commands.train", "train a GAN, resume a run, or sweep over settings", True),
     "sample": Command("gantool.commands.sample", "render samples of a trained run", True),
+    "evaluate": Command("gantool.commands.evaluate", "measure a trained run with metrics, or compare several", True),
     "bench": Command("gantool.commands.bench", "measure how fast a training would run, and why", True),
     "runs": Command("gantool.commands.runs", "list the runs below a folder: status, step, last metrics", False),
     "results": Command("gantool.commands.results", "train the experiments that state a figure, and compare", False),
@@ -40,6 +41,7 @@ examples
   gantool train -m objective=non_saturating,wgan_gp seed=1,2,3
   gantool train resume=outputs/...                           go on where a run stopped
   gantool sample                                             a picture of the newest run
+  gantool evaluate 'metric=[memorization]'                   figures of the newest run
 
 `gantool COMMAND --help` says more of a command, `gantool list` what there is to choose.
 Tab completion: eval "$(gantool -sc install=bash)"   (fish: gantool -sc install=fish | source)
@@ -106,7 +108,7 @@ def _plain(name: str, argv: list[str]) -> int:
 
 
 def _help() -> str:
-    return HELP.format(commands="\n".join(f"  {name:8}{command.help}" for name, command in COMMANDS.items()))
+    return HELP.format(commands="\n".join(f"  {name:10}{command.help}" for name, command in COMMANDS.items()))
 
 
 def _unknown(argv: list[str]) -> str:

@@ -22,6 +22,7 @@ from gantool.runs.folder import RunFolder
 log = logging.getLogger(__name__)
 
 KEEP_FOLDER = ("train", "bench")  # commands whose job is a run folder
+COMPARED = ("evaluate",)  # commands whose jobs have a folder in a sweep, which compares them
 BEGUN = ("running", "diverged", "interrupted")  # states in which a failure belongs into the folder's log
 
 
@@ -48,7 +49,8 @@ class Job:
         if hydra.runtime.cwd not in sys.path:  # last, so that it shadows nothing: there the user's own classes are
             sys.path.append(hydra.runtime.cwd)
         sweep = hydra.mode == RunMode.MULTIRUN
-        folder = RunFolder(hydra.runtime.output_dir) if self.command in KEEP_FOLDER else None
+        kept = self.command in KEEP_FOLDER or (sweep and self.command in COMPARED)
+        folder = RunFolder(hydra.runtime.output_dir) if kept else None
         try:
             if folder:
                 return self._run_in(folder, cfg, list(hydra.overrides.task), sweep)
@@ -104,7 +106,7 @@ class Folders(Callback):
 def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, sweep: bool) -> None:
     """Tell the folder, if there is one to tell. In a sweep the others go on, unless a person stopped it."""
     begun = folder is not None and (sweep or _state(folder) in BEGUN)
-    report = explain(error) or report_bug(error, folder.log if folder and begun else None)
+    report = explain(error) or report_bug(error, folder.log if folder and begun and _logs() else None)
     if folder and begun:
         _write_down(error, report, folder, sweep)
     if isinstance(error, KeyboardInterrupt) and sweep:
@@ -128,6 +130,11 @@ def _write_down(error: BaseException, report: Report, folder: RunFolder, sweep: 
         state = next((name for kind, name in states.items() if isinstance(error, kind)), "failed")
         with suppress(UsageError, RunError):  # the disk may be full
             status.update(folder, state=state, error=message, ended=status.now())
+
+
+def _logs() -> bool:
+    """Is there a log file, beside what the terminal is told?"""
+    return any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
 
 
 def _state(folder: RunFolder) -> str:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from gantool.cli import argv as arguments
 from gantool.cli.errors import Asked, explain, report_bug, show
-from gantool.cli.job import KEEP_FOLDER, Folders, Job, Stopped
+from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
 from gantool.config.schema import conf_dir
 from gantool.errors import UsageError
 from gantool.runs import growth, resume, sweep
@@ -46,7 +46,7 @@ def run(command: str, argv: Sequence[str]) -> int:
         code = show(command, explain(error, asked) or report_bug(error), error)
     finally:
         _tidy()
-    if Folders.sweep and command in KEEP_FOLDER:
+    if Folders.sweep and command in (*KEEP_FOLDER, *COMPARED):
         try:
             code = _summary(command, mark, argv, code)
         except Exception as error:
@@ -65,8 +65,10 @@ def _warn_of_namesakes(command: str, folders: Iterable[str]) -> None:
 def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[str]:
     """What Hydra gets to read: an earlier run replayed, paths quoted, jobs named by what differs between them."""
     spec = arguments.pop_value("resume", overrides) if command == "train" else None
-    overrides = [arguments.based(arguments.quoted_path(override)) for override in overrides]
     multirun = arguments.is_multirun(flags)
+    if command == "evaluate":
+        overrides = [arguments.opened(arguments.expanded(override, multirun)) for override in overrides]
+    overrides = [arguments.based(arguments.quoted_path(override)) for override in overrides]
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)
     if multirun and not any(override.startswith(NAMES) for override in overrides):
@@ -172,7 +174,7 @@ def _again(command: str, folder: Path, argv: Sequence[str]) -> str:
     """The command line that runs what is not done; empty where a sweeper keeps its own books."""
     if not (folder / "multirun.yaml").is_file():
         return ""
-    if command == "bench":
+    if command != "train":
         return shlex.join(["gantool", command, *argv, f"hydra.sweep.dir={folder}"])
     flags, overrides = arguments.split(argv)
     ours = [override for override in overrides if resume.key_of(override).startswith(resume.NEVER[:2])]

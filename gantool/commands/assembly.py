@@ -191,7 +191,7 @@ class Assembly:
 
         Raises Abandoned at a signal; either way the training state is as before.
         """
-        facts = {"data": self.data["fingerprint"], "device": device_name(self.device)}
+        facts = {"device": device_name(self.device)}
         with untouched(self.game, self.device), stop.giving_up():
             return self.metrics(self.deployed, self.dataset, self.config["seed"], tell, facts)
 

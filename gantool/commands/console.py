@@ -14,6 +14,8 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -108,7 +110,7 @@ class Progress:
             self._show(now)
 
     @contextmanager
-    def evaluating(self) -> Iterator[Callable[[str], None]]:
+    def evaluating(self) -> Iterator[Callable[[str, str, int, int], None]]:
         """Meanwhile it says what is being measured, which is told to the function given."""
         if self.bar:
             self.next = 0.0  # at once: the first piece may be a long one
@@ -117,8 +119,8 @@ class Progress:
         finally:
             self.measuring = ""
 
-    def _evaluates(self, what: str) -> None:
-        self.measuring = what
+    def _evaluates(self, metric: str, what: str, done: int, total: int) -> None:
+        self.measuring = measuring(metric, what, done, total)
         self.update(self.step)
 
     def _show(self, now: float) -> None:
@@ -179,3 +181,33 @@ def _shares_terminal() -> bool:
     from hydra.core.hydra_config import HydraConfig
 
     return HydraConfig.initialized() and HydraConfig.get().runtime.choices.get("hydra/launcher", "basic") != "basic"
+
+
+@contextmanager
+def evaluation() -> Iterator[Callable[[str, str, int, int], None]]:
+    """How far an evaluation is, as it is told to the function given: a bar, or a line now and then."""
+    if not console.is_terminal or _shares_terminal():
+        yield _Lines().tell
+        return
+    columns = (TextColumn("[cyan]{task.description}"), BarColumn(24), TimeElapsedColumn())
+    with Bars(*columns, console=console, transient=True, redirect_stdout=False) as bars:
+        task = bars.add_task("evaluating", total=None)
+        yield lambda metric, what, done, total: bars.update(
+            task, description=f"evaluating {measuring(metric, what, done, total)}", completed=done, total=total or None
+        )
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self.next = time.monotonic() + LINE_SECONDS
+
+    def tell(self, metric: str, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now >= self.next:
+            self.next = now + LINE_SECONDS
+            log.info("  evaluating %s", measuring(metric, what, done, total))
+
+
+def measuring(metric: str, what: str, done: int, total: int) -> str:
+    """`modes: samples 256/10,000`"""
+    return f"{metric}: {what} {done:,}/{total:,}" if what else metric

@@ -1,6 +1,7 @@
 """The metrics of a run: what fits, what is measured, and what makes two measurements comparable."""
 
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,10 +9,11 @@ import torch
 from gantool.config.build import Builder
 from gantool.engine.deploy import Deployed
 from gantool.errors import UsageError
+from gantool.game.images import fingerprint
 from gantool.game.types import Dataset, Images, Metric
 from gantool.runs import status
 
-Told = Callable[[str], None]  # hears what is going on: "modes: samples 256/10,000"
+Told = Callable[[str, str, int, int], None]  # hears of progress: metric, of what, how much is done, of how much
 
 
 class Metrics:
@@ -28,6 +30,7 @@ class Metrics:
         self.chosen: dict[str, Metric] = {
             name: builder.make(f"metric.{name}", node, None, facts) for name, node in (nodes or {}).items()
         }
+        self.data = ""  # fingerprint of the training split, whose labels may be hidden from the run
         self.columns: dict[str, str] = {}  # -> name of the metric
         for name, metric in self.chosen.items():
             self._claim(name, metric)
@@ -46,6 +49,8 @@ class Metrics:
         kept = Kept(dataset)
         for metric in self.chosen.values():
             metric.check(kept, objective)
+        if self.chosen:
+            self.data = fingerprint(kept.load("train"))
 
     def __call__(
         self, deployed: Deployed, dataset: Dataset, seed: int, tell: Told, facts: dict[str, Any]
@@ -57,10 +62,9 @@ class Metrics:
         found: dict[str, Any] = {}
         kept, shared = Kept(dataset), dict[Hashable, Any]()
         for name, metric in self.chosen.items():
-            tell(name)
-            report = lambda what, done, total, name=name: tell(f"{name}: {what} {done:,}/{total:,}")  # noqa: E731
+            tell(name, "", 0, 0)
             torch.manual_seed(seed)  # for libraries that draw from torch's own generator
-            values = metric(deployed.seeded(seed, report, shared), kept)
+            values = metric(deployed.seeded(seed, partial(tell, name), shared), kept)
             stray = values.keys() - set(metric.columns)
             if stray:
                 raise UsageError(f"metric.{name} gives {', '.join(stray)}, which its `columns` do not name: mend them")
@@ -69,10 +73,11 @@ class Metrics:
 
     def _measured(self, deployed: Deployed, seed: int) -> dict[str, Any]:
         return {
+            "metrics": {name: metric.facts() for name, metric in self.chosen.items()},
             "seed": seed,
             "weights": "averaged" if deployed.averaged else "raw",
             "batch_size": deployed.batch_size,
-            "metrics": {name: metric.facts() for name, metric in self.chosen.items()},
+            "data": self.data,
             "versions": status.environment(),
         }
 

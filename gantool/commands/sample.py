@@ -1,7 +1,7 @@
 """gantool sample: renders what a run has learnt, from its folder alone."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,10 @@ def run(cfg: DictConfig) -> None:
 def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path:
     import torch
 
-    from gantool.commands.assembly import read_state
     from gantool.config.build import Builder
-    from gantool.runs import checkpoint
+    from gantool.runs.resume import read_config
 
-    state = read_state(file or checkpoint.choose(folder, config["checkpoint"]))
+    state = state_of(folder, file, config["checkpoint"])
     sampler = Builder(tuple(config["trust"])).make("sampler", config["sampler"])
     deployed = load(state, folder, config)
     seed = torch.seed() % 2**32 if config["seed"] is None else config["seed"]
@@ -44,11 +43,27 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     if hasattr(sampler, "arrange"):  # it renders latents of its own choice
         latents, labels = sampler.arrange(latents, labels, deployed.game.objective)
     if hasattr(sampler, "see"):  # it compares samples with the data
-        sampler.see(training_data(folder, state, config["trust"]))
+        trained = read_config(folder.config)
+        dataset = Builder(tuple(config["trust"])).make("dataset", trained["dataset"])
+        sampler.see(training_data(dataset, trained, state))
     out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
     written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)
     log.info("%d samples of step %d, seed %d", len(latents), state["step"], seed)
     return written
+
+
+def state_of(folder: RunFolder, file: Path | None, which: Any) -> dict[str, Any]:
+    """Of that file, or of the last, the best or a step's checkpoint. A run in training may delete it meanwhile."""
+    from gantool.commands.assembly import read_state
+    from gantool.runs import checkpoint
+
+    path = file or checkpoint.choose(folder, which)
+    try:
+        return read_state(path)
+    except UsageError:
+        if path.exists():
+            raise
+        return read_state(file or checkpoint.choose(folder, which))
 
 
 def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> Any:
@@ -83,15 +98,11 @@ def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> A
     return deployed(game, config, spec, builder, raw=ema is False, batch_size=options["batch_size"], meta=meta)
 
 
-def training_data(folder: RunFolder, state: dict[str, Any], trust: Sequence[str]) -> Any:
-    """The training split (Images) of a run's dataset, read anew; warns where it is not what the run was trained on."""
-    from gantool.config.build import Builder
+def training_data(dataset: Any, config: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
+    """The training split (Images) as a run has seen it; warns where it is not what the run was trained on."""
     from gantool.game import images
-    from gantool.runs.resume import read_config
 
-    config = read_config(folder.config)
-    dataset = Builder(tuple(trust)).make("dataset", config["dataset"])
-    data = images.hide_labels(dataset.load("train"), config["labels"], config["seed"])
+    data = images.hide_labels(dataset.load("train"), config.get("labels"), config["seed"])
     if list(data.shape) != state["data"]["shape"]:
         raise UsageError(f"the data now has the shape {list(data.shape)}, not the run's {state['data']['shape']}")
     if images.fingerprint(data) != state["fingerprint"]:

@@ -126,7 +126,7 @@ class Gantool:
         if not self.parts.metrics.chosen:
             return None
         began = time.perf_counter()
-        self.parts.evaluate(Stop(), tell=lambda what: None)
+        self.parts.evaluate(Stop(), tell=lambda *progress: None)
         return time.perf_counter() - began
 
 

@@ -50,7 +50,7 @@ def read_groups(*folders: Path) -> list[Group]:
     """Every group that a command's defaults name, in their order, with the options found in the folders."""
     groups: dict[str, Group] = {}
     for path in _commands():
-        for name, default, meaning in _defaults(path):
+        for name, default, meaning in groups_of(path):
             if name not in groups:
                 files = [file for folder in folders for file in sorted((folder / name).glob("*.yaml"))]
                 chosen = {file.stem: file for file in reversed(files)}  # ours hide a user's of the same name
@@ -95,7 +95,7 @@ def _compose(text: str) -> yaml.MappingNode:
     return node
 
 
-def _defaults(path: Path) -> Iterator[tuple[str, str, str]]:
+def groups_of(path: Path) -> Iterator[tuple[str, str, str]]:
     """Name, default and meaning of the groups in a command's defaults list."""
     text = path.read_text("utf-8")
     for key, value in _compose(text).value:

@@ -44,12 +44,14 @@ def _word(key: str, value: str) -> str:
 
 def groups_help(root: DictConfig) -> str:
     """The groups of the command at hand and their options, those of the user's own --config-dir included."""
-    from gantool.config.reference import read_groups
+    from gantool.config.reference import groups_of, read_groups
+    from gantool.config.schema import conf_dir
 
+    wanted = {name for name, *_ in groups_of(conf_dir() / f"{root.hydra.job.name}.yaml")}
     sources = [Path(source.path) for source in root.hydra.runtime.config_sources if source.schema == "file"]
     lines: list[str] = []
     for group in read_groups(*sources):
-        if group.command != root.hydra.job.name:
+        if group.name not in wanted:
             continue
         defaults = re.findall(r"\w+", group.default)
         names = [f"{option.name}*" if option.name in defaults else option.name for option in group.options]

@@ -1,4 +1,4 @@
-"""What stands at the root of conf/train.yaml, bench.yaml and sample.yaml: one annotated field a key.
+"""What stands at the root of conf/train.yaml, bench.yaml, evaluate.yaml and sample.yaml: one annotated field a key.
 
 Read as source text, like the signatures of components (gantool/config/signature.py); a test keeps it equal to the YAML.
 Components bring their own schema: their constructor.
@@ -13,6 +13,7 @@ from gantool.game.ranges import Count, Natural, Positive
 
 Component: TypeAlias = Mapping[str, Any]  # a `_target_` and its arguments
 Components: TypeAlias = Mapping[str, Component]  # any number of them, by name
+Settings: TypeAlias = Mapping[str, Any]  # of something that is not known here
 Device: TypeAlias = str  # auto, cpu, cuda, cuda:N or mps
 Seed: TypeAlias = int  # in [0, 2**32), which every random generator takes
 
@@ -88,6 +89,21 @@ class Bench(Train):
     rounds: Count
     seconds: Positive
     startup: bool
+
+
+@dataclass
+class Evaluate:
+    run: str
+    checkpoint: Literal["last", "best"] | Natural
+    samples: Count | None
+    seed: Seed | None
+    ema: bool | None
+    batch_size: Count
+    device: Device
+    dataset: Settings
+    trust: list[str]
+
+    metric: Components = field(default_factory=dict)
 
 
 @dataclass

@@ -36,6 +36,7 @@ KINDS = {
     "str": Kind("text", lambda value: isinstance(value, str)),
     "None": Kind("null", lambda value: value is None),
     "Any": Kind("anything", lambda value: True),
+    "Settings": Kind("settings, KEY=VALUE below it", lambda value: isinstance(value, Mapping)),
     "Share": Kind("a number in [0, 1]", lambda value: _number(value) and 0 <= value <= 1),
     "Decay": Kind("a number in [0, 1)", lambda value: _number(value) and 0 <= value < 1),
     "Positive": Kind("a number > 0", lambda value: _number(value) and value > 0),

@@ -120,7 +120,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             raise
 
 
-def runs_below(base: Path, besides: Collection[str] = ("bench",)) -> list[RunFolder]:
+def runs_below(base: Path, besides: Collection[str] = ("bench", "evaluate")) -> list[RunFolder]:
     """Every folder at or below `base` with a status.json, oldest start first, but those of the commands `besides`.
 
     Links to folders are not followed.

@@ -1,14 +1,17 @@
-"""metrics.jsonl: one JSON object a line, one line a tick."""
+"""metrics.jsonl: one JSON object a line, one line a tick of the training, and one an evaluation."""
 
+import errno
 import json
 import math
+import os
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from gantool.errors import UsageError
 from gantool.runs.folder import explained, write_atomically
 
+EVALUATED = "evaluated"  # when it was measured: a key of the rows of `gantool evaluate` alone
 _COUNTERS = ("step", "images", "component", "seconds", "images_per_second")
 _LOSSES = ("d_loss", "g_loss")
 
@@ -20,9 +23,14 @@ class Rows:
         self.path = path
 
     def append(self, row: dict[str, Any]) -> None:
-        line = json.dumps(plain(row), allow_nan=False) + "\n"
-        with explained(self.path), open(self.path, "a", encoding="utf-8") as file:
-            file.write(line)
+        """In one piece or not at all, so that a training and an evaluation may write at once."""
+        line = json.dumps(plain(row), allow_nan=False).encode() + b"\n"
+        with explained(self.path), open(self.path, "ab+", buffering=0) as file:
+            file.truncate(_whole(file))
+            written = file.write(line)
+            if written < len(line):  # the disk is full
+                file.truncate(file.tell() - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def truncate(self, step: int) -> None:
         """Drop the rows after `step` and a half-written last line; the bytes of the others stay as they are."""
@@ -32,7 +40,16 @@ class Rows:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All rows, [] where there is no file; a half-written last line is passed over."""
+    """The rows of the training, [] where there is no file; a half-written last line is passed over."""
+    return [row for row in _all(path) if EVALUATED not in row]
+
+
+def evaluations(path: Path) -> list[dict[str, Any]]:
+    """The rows that `gantool evaluate` has added, in the order in which it did."""
+    return [row for row in _all(path) if EVALUATED in row]
+
+
+def _all(path: Path) -> list[dict[str, Any]]:
     return [row for _, row in _parsed(path)] if path.exists() else []
 
 
@@ -62,6 +79,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else None
     return value
+
+
+def _whole(file: BinaryIO) -> int:
+    """Bytes up to the end of the last line that is whole: a killed process may leave half a one."""
+    size = file.seek(0, os.SEEK_END)
+    if size:
+        file.seek(size - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            return file.read().rfind(b"\n") + 1
+    return size
 
 
 def _parsed(path: Path) -> list[tuple[bytes, dict[str, Any]]]:

@@ -5,7 +5,9 @@ import math
 import re
 import statistics
 import sys
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ class Job:
     overrides: list[str]
     row: dict[str, float]  # losses and metrics of the last row of metrics.jsonl
     message: str  # why it is not done
+    group: str = ""  # of jobs that differ in their seed only; empty = as their own settings say
+    measured: dict[str, Any] = field(default_factory=dict)  # what the metrics of `row` depend on
+    own: str = ""  # settings that not all jobs have
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Summary:
     stopped: bool  # before all jobs had begun?
     settings: list[Setting]
     not_done: list[Job]
+    unlike: list[str] = field(default_factory=list)  # on what metrics depend that were not measured alike
 
     @property
     def done(self) -> int:
@@ -78,13 +84,51 @@ def summarise(folder: Path, mark: str, again: str, stopped: bool = False) -> Sum
     told = ((one, _facts(one, mark)) for one in runs_below(folder, besides=()))
     ours = (_job(folder, one, facts) for one, facts in told if facts.get("launch") == mark)
     jobs = sorted(ours, key=lambda job: _natural(job.name))
-    shared = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
+    _tell_apart(jobs)
     groups: dict[str, list[Job]] = {}
     for job in jobs:
+        groups.setdefault(job.group or job.own, []).append(job)
+    settings = [_fold(_named(group, jobs), group) for group in groups.values()]
+    not_done = [job for job in jobs if job.state != "done"]
+    return Summary(str(folder), again, stopped, settings, not_done, _unlike(jobs))
+
+
+def _tell_apart(jobs: Sequence[Job]) -> None:
+    """Each job's own settings are those that not all of them have; the seed is none."""
+    sizes = Counter(job.group for job in jobs)
+    several = [job for job in jobs if job.group and sizes[job.group] > 1]  # one that is alone goes by its name
+    compared = several if len({job.group for job in several}) > 1 else [job for job in jobs if job.group] or jobs
+    shared = set.intersection(*(set(job.overrides) for job in compared)) if jobs else set()
+    for job in jobs:
         own = [override for override in job.overrides if override not in shared and key_of(override) != "seed"]
-        groups.setdefault(" ".join(own) or "as given", []).append(job)
-    settings = [_fold(name, group) for name, group in groups.items()]
-    return Summary(str(folder), again, stopped, settings, [job for job in jobs if job.state != "done"])
+        job.own = " ".join(own) or "as given"
+
+
+def _named(group: Sequence[Job], jobs: Sequence[Job]) -> str:
+    """Its own settings; of a run that is alone in its group, the run."""
+    first = group[0]
+    if not first.group:
+        return first.own
+    if len(group) == 1:
+        again = sum(job.name == first.name for job in jobs) > 1
+        return f"{first.name} {first.own}" if again else first.name
+    others = any(job.own == first.own and job.group != first.group for job in jobs)
+    return f"{first.own} ({first.name}, ...)" if others or first.own == "as given" else first.own
+
+
+def _unlike(jobs: Iterable[Job]) -> list[str]:
+    """`modes.samples: 300, 10000`: what the same metrics of these jobs depend on, where it differs."""
+    found: dict[str, set[str]] = {}
+    for job in jobs:
+        facts = {
+            f"{name}.{key}": value
+            for name, each in job.measured.get("metrics", {}).items()
+            for key, value in each.items()
+        }
+        for key, value in (facts | {key: job.measured.get(key) for key in ("weights", "data")}).items():
+            if job.measured:
+                found.setdefault(key, set()).add(str(value))
+    return [f"{key}: {', '.join(sorted(values))}" for key, values in found.items() if len(values) > 1]
 
 
 def write(summary: Summary) -> None:
@@ -113,6 +157,7 @@ def tail(summary: Summary) -> list[str]:
         lines.append(f"  {state:12}{', '.join(names[:_NAMED])}{more}")
         lines += [f"  {'':12}{message}"] if message else []
     lines += ["  stopped: jobs that had not begun are not listed"] if summary.stopped else []
+    lines += ["  not measured alike:", *(f"    {line}" for line in summary.unlike)] if summary.unlike else []
     unfinished = summary.not_done or summary.stopped
     return lines + ([f"  run the rest again: {summary.again}"] if summary.again and unfinished else [])
 
@@ -150,8 +195,10 @@ def _facts(folder: RunFolder, mark: str) -> dict[str, Any]:
 
 def _job(sweep: Path, folder: RunFolder, facts: dict[str, Any]) -> Job:
     message = str(facts.get("error") or facts.get("reason") or "")
-    name = str(folder.root.relative_to(sweep))
-    return Job(name, facts["state"], list(facts.get("overrides") or ()), results(facts.get("last") or {}), message)
+    name = str(facts.get("run") or folder.root.relative_to(sweep))
+    last, overrides = facts.get("last") or {}, list(facts.get("settings") or facts.get("overrides") or ())
+    measured = last.get("measured") or {}
+    return Job(name, facts["state"], overrides, results(last), message, str(facts.get("group") or ""), measured)
 
 
 def _fold(name: str, jobs: list[Job]) -> Setting:

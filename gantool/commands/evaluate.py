@@ -1,0 +1,171 @@
+"""gantool evaluate: measures what a run has learnt, shows it, and adds it as a row to the run's metrics.jsonl."""
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gantool.errors import UsageError
+from gantool.runs.folder import RunFolder, find
+
+if TYPE_CHECKING:
+    from gantool.commands.measuring import Told
+
+log = logging.getLogger(__name__)
+
+SUITABLE = (  # for a run that was trained without metrics: of each line the first that fits
+    ("modes", "stacked_modes", "class_accuracy", "classes_drawn", "diversity"),
+    ("class_error",),
+    ("memorization",),
+)
+
+
+def run(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from gantool.commands.console import evaluation
+    from gantool.config.schema import Evaluate
+    from gantool.config.signature import check_root
+    from gantool.runs import status
+    from gantool.runs.rows import Rows
+
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    check_root(config, Evaluate)
+    hydra = HydraConfig.get()
+    job = RunFolder(hydra.runtime.output_dir) if hydra.mode == RunMode.MULTIRUN else None
+    if job:
+        status.update(job, run=config["run"])
+    folder, file = find(config["run"])
+    with evaluation() as tell:
+        row, columns = measure(config, folder, file, tell)
+    if job:
+        log.info("%s  %s", folder.root, "  ".join(f"{name} {_number(row[name])}" for name in columns if name in row))
+    else:
+        show(folder, row, columns)
+    Rows(folder.rows).append(row)
+    if job:
+        compare_later(job, folder, row, list(hydra.overrides.task))
+
+
+def measure(
+    config: Mapping[str, Any], folder: RunFolder, file: Path | None, tell: "Told"
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The row: step, every column, and what the numbers depend on; and which metric a column is of."""
+    from torch import set_flush_denormal
+
+    from gantool.commands.assembly import device_name
+    from gantool.commands.measuring import Kept, Metrics
+    from gantool.commands.sample import load, state_of, training_data
+    from gantool.config.build import Builder
+    from gantool.engine.precision import set_up
+    from gantool.runs import status
+    from gantool.runs.resume import read_config
+    from gantool.runs.rows import EVALUATED
+
+    state, trained = state_of(folder, file, config["checkpoint"]), read_config(folder.config)
+    deployed = load(state, folder, dict(config))
+    set_flush_denormal(True)  # as training does
+    set_up(deployed.device, bool(trained.get("deterministic")))
+    builder = Builder(tuple(config["trust"]))
+    dataset = Kept(builder.make("dataset", dataset_of(trained, config["dataset"])))
+    training_data(dataset, trained, state)  # it is there, and the run's
+    chosen = config.get("metric") or trained.get("metric") or suitable(builder, trained, dataset, deployed)
+    metrics = Metrics(builder, with_samples(chosen, config["samples"]), trained, deployed.device)
+    metrics.check(dataset, deployed.game.objective)
+    seed = trained["seed"] if config["seed"] is None else config["seed"]
+    found = metrics(deployed, dataset, seed, tell, {"device": device_name(deployed.device)})
+    return {"step": state["step"], EVALUATED: status.now(), **found}, metrics.columns
+
+
+def dataset_of(trained: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's dataset, with what has changed since."""
+    from gantool.config.signature import check_component
+
+    node = {**trained["dataset"], **changes}
+    check_component("dataset", node)
+    return node
+
+
+def with_samples(nodes: Mapping[str, Any], samples: int | None) -> dict[str, Any]:
+    """Where a metric draws samples, as many as are asked for."""
+    if samples is not None and nodes and not any("samples" in node for node in nodes.values()):
+        raise UsageError(f"samples={samples}: none of the metrics {', '.join(nodes)} takes a number of samples")
+    return {
+        name: {**node, "samples": samples} if samples is not None and "samples" in node else dict(node)
+        for name, node in nodes.items()
+    }
+
+
+def suitable(builder: Any, trained: Mapping[str, Any], dataset: Any, deployed: Any) -> dict[str, Any]:
+    """Metrics for a run that was trained without."""
+    from gantool.commands.measuring import Metrics
+    from gantool.config.schema import conf_dir
+
+    def fits(node: Mapping[str, Any]) -> bool:
+        try:
+            Metrics(builder, node, trained, deployed.device).check(dataset, deployed.game.objective)
+        except UsageError:
+            return False
+        return True
+
+    def option(name: str) -> dict[str, Any]:
+        node = OmegaConf.load(conf_dir() / "metric" / f"{name}.yaml")
+        return {name: OmegaConf.to_container(node)}
+
+    found = [next(filter(fits, map(option, line)), {}) for line in SUITABLE]
+    if not any(found):
+        raise UsageError("no metric is known to suit this run: give metric=[...]; gantool list metric says which exist")
+    return {name: node for each in found for name, node in each.items()}
+
+
+def show(folder: RunFolder, row: Mapping[str, Any], columns: Mapping[str, str]) -> None:
+    """A table on standard output: every column, and beside the first of a metric what it depends on."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    measured = row["measured"]
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(overflow="fold")
+    said = {
+        name: ", ".join(_fact(key, value) for key, value in facts.items() if value is not None)
+        for name, facts in measured["metrics"].items()
+    }
+    for column, name in columns.items():
+        if column in row:
+            table.add_row(Text(column, "cyan"), Text(_number(row[column])), Text(said.pop(name, ""), "dim"))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    where = f"{folder.root}  step {row['step']:,}  {measured['weights']} weights  seed {measured['seed']}"
+    console.print(Text(where, "bold"), soft_wrap=True)
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.5g}"
+
+
+def _fact(key: str, value: Any) -> str:
+    return f"{key} {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{key} {value}"
+
+
+def compare_later(job: RunFolder, folder: RunFolder, row: Mapping[str, Any], asked: Iterable[str]) -> None:
+    """What the summary of several evaluations needs of this one (gantool.runs.sweep)."""
+    from gantool.runs import status
+    from gantool.runs.resume import key_of, read_config
+
+    config = read_config(folder.config)
+    typed = [one for one in asked if key_of(one) not in ("run", "seed")]
+    alike = json.dumps([{key: value for key, value in config.items() if key != "seed"}, typed], sort_keys=True)
+    mine = [one for one in status.read(folder).get("overrides") or () if not key_of(one).startswith("hydra")]
+    status.update(
+        job, state="done", last=row, run=str(folder.root), settings=[*mine, *typed],
+        group=hashlib.sha1(alike.encode()).hexdigest(),
+    )  # fmt: skip
