@@ -44,7 +44,7 @@ class Player:
         for parameter, grad in zip(self.parameters, grads, strict=True):
             parameter.grad = grad
         if self.schedule is None and not optimistic:
-            self.optimizer.step()
+            step(self.optimizer)
         else:
             self._displace(optimistic)
         for parameter in self.parameters:
@@ -53,7 +53,7 @@ class Player:
     @torch.no_grad()
     def _displace(self, optimistic: bool) -> None:
         before = self.weights()
-        self.optimizer.step()
+        step(self.optimizer)
         moved = torch._foreach_sub(self.parameters, before)
         if self.schedule is not None:
             torch._foreach_mul_(moved, self.factor())
@@ -108,6 +108,26 @@ class Player:
             log.warning(
                 "%s has no use for the state of %s and starts afresh", type(self.optimizer).__name__, state["kind"]
             )
+
+
+def step(optimizer: torch.optim.Optimizer) -> None:
+    """One step. Of torch's own optimisers without their wrapper, which loads torch's compiler: that takes a second."""
+    if type(optimizer).__module__.startswith("torch.optim."):
+        with torch.no_grad():
+            inspect.unwrap(type(optimizer).step)(optimizer)
+    else:
+        optimizer.step()
+
+
+def _spare_compiler() -> None:
+    """These methods load torch's compiler for the mark that it is to pass them over: they get it without."""
+    for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
+        method = inspect.unwrap(getattr(torch.optim.Optimizer, name))
+        if not hasattr(method, "__dynamo_disable"):  # looked for by torch._compile._disable_dynamo
+            setattr(method, "__dynamo_disable", method)  # noqa: B010 (an attribute's name would be mangled in a class)
+
+
+_spare_compiler()
 
 
 def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> dict[str, bool]:
