@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
 from drawn import Drawn, dataset, measured
 from gantool.datasets.digits import Digits
 from gantool.features import sets
-from gantool.features.extractors import Pixels
+from gantool.features.classifier import Classifier
+from gantool.features.extractors import Pixels, choose
 from gantool.features.sets import Moments, Reference, moments
 from gantool.game.images import to_float
 from gantool.metrics.density_coverage import Coverage, Density, density_coverage
@@ -211,6 +213,22 @@ def test_samples_are_seen_as_a_png_file_keeps_them():
     other = torch.where(test > 0.99, test + 3, test + 0.6 / 255)
     first, second = (measured(points(FID), x, digits)["fid"] for x in (test, other))
     assert first == second
+
+
+def test_stacked_digits_are_seen_digit_by_digit():
+    """A number's chance is the product of its digits' chances, red first."""
+    digits = Digits()
+    test = digits.load("test")
+    pick = torch.randint(180, (50, 3), generator=torch.Generator().manual_seed(0))
+    stacked = SimpleNamespace(shape=(3, 8, 8), names=tuple(map(str, range(1000))), digits=digits)
+    extractor = choose("classifier", "fid", stacked, None, 0.9, None)
+    features, logits = extractor(test.pixels[pick].squeeze(2))
+    one_features, one_logits = Classifier(digits)(test.pixels)
+    assert torch.equal(features[0], one_features[pick[0]].flatten())
+    chance, (a, b, c) = logits.softmax(dim=1), one_logits.softmax(dim=1)[pick[0]]
+    assert chance.shape == (50, 1000) and float(chance[0, 123]) == pytest.approx(float(a[1] * b[2] * c[3]), rel=1e-4)
+    numbers = test.labels[pick] @ torch.tensor([100, 10, 1])
+    assert float((logits.argmax(dim=1) == numbers).double().mean()) > 0.9
 
 
 # ------------------------------------------------------------------ one pass, and what is kept
