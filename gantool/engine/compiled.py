@@ -49,7 +49,10 @@ class Compiler:
 
     def _compiled(self, play: Play) -> Play:
         from torch import _inductor
+        from torch._inductor.lowering import add_layout_constraint, constrain_to_fx_strides
 
+        for operation in DRAWS:
+            add_layout_constraint(operation, constrain_to_fx_strides)
         began = time.monotonic()
         module, tensors = traced(play, list(self.state.tensors().values()), WRITTEN_OUT)
         log.info("compiling a step of %d operations, once", len(module.graph.nodes) - len(tensors))
@@ -101,9 +104,16 @@ def _sgd(
         param.sub_(lr * grad)
 
 
-FUSED = torch.ops.aten
+ATEN = torch.ops.aten
 WRITTEN_OUT: dict[Any, Callable] = {  # kernels that the compiler takes for one operation each, and cannot trace
-    FUSED._fused_adam_.default: _adam,
-    FUSED._fused_adamw_.default: _adamw,
-    FUSED._fused_sgd_.default: _sgd,
+    ATEN._fused_adam_.default: _adam,
+    ATEN._fused_adamw_.default: _adamw,
+    ATEN._fused_sgd_.default: _sgd,
 }
+DRAWS = (  # like a tensor, in the order in which it lies in memory: the compiler must leave it where it would lie
+    ATEN.randn_like.default,
+    ATEN.rand_like.default,
+    ATEN.bernoulli.default,
+    ATEN.bernoulli.p,
+    ATEN.native_dropout.default,
+)
