@@ -132,6 +132,21 @@ def test_without_a_compiler_rounds_are_played(monkeypatch, caplog):
     assert told(caplog)[-1].endswith("without compilation: RuntimeError: No working C++ compiler found")
 
 
+def test_a_compiler_that_is_wrong_is_found(monkeypatch, caplog):
+    """Here it forgets the round: all is as if nobody had wished to compile."""
+    monkeypatch.setattr("torch._inductor.compile", lambda module, tensors, options: lambda *tensors: ())
+    ends = []
+    for recorded in (True, False):
+        state, rounds = duel()
+        rounds.reason = None if recorded else "not wanted"
+        with caplog.at_level(logging.INFO):
+            for _ in range(ROUNDS):
+                rounds(None)
+        ends.append(state.copy())
+    assert all(torch.equal(value, ends[1].tensors[name]) for name, value in ends[0].tensors.items())
+    assert "elsewhere" in told(caplog)[-1]
+
+
 @pytest.mark.parametrize(
     ("overrides", "way"),
     [
@@ -173,8 +188,8 @@ def played(parts: Assembly, steps: int) -> Assembly:
 
 def ends(made, compile_: str):
     parts = played(Assembly(made | {"compile": compile_}), ROUNDS)
-    if compile_ == "step":
-        assert parts.rounds.records
+    if compile_ == "step":  # or it was seen to be wrong, and refused
+        assert parts.rounds.records or "elsewhere" in parts.rounds.reason
     return State(parts.game, {"d": parts.d, "g": parts.g}, parts.meters, CPU).copy()
 
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from gantool.engine.rounds import Play, Unfit
-from gantool.engine.state import State
+from gantool.engine.state import Saved, State
 from gantool.engine.trace import traced
 
 log = logging.getLogger(__name__)
+APART = 0.3  # of the way of one round: bfloat16 and Adam turn few of the smallest gradients; what is wrong turns most
 PAYS_FROM = 30_000  # steps: an operation takes about 80 ms to compile, once, and 5 us less in each step
 
 
@@ -33,15 +34,25 @@ class Compiler:
         raise AssertionError("rounds are compiled at once")
 
     def record(self, play: Play) -> Play | None:
-        """Tries the round first: if that makes what later rounds only change, such as moments, it is left played."""
+        """Tries the round first: if that makes what later rounds only change, such as moments, it is left played.
+
+        A compiled round that does not lead where the plain one leads is refused: compilers have defects.
+        """
         saved, addresses = self.state.copy(), self.state.addresses()
         try:
             play()
             if self.state.addresses() != addresses:
                 return None
+            plain = self.state.copy()
             self.state.put_back(saved)
             record = self._compiled(play)
-        except Exception as error:  # of the round, of the tracer, of the compiler, or of the C++ compiler that it wants
+            self.state.put_back(saved)
+            record()
+            apart = {name: _apart(saved, plain, now, name) for now in [self.state.copy()] for name in saved.tensors}
+            name = max(apart, key=lambda each: apart[each])
+            if not apart[name] <= APART:
+                raise ArithmeticError(f"the compiled step moves {name} elsewhere ({apart[name]:.2g} of the way apart)")
+        except Exception as error:  # of the round, of the tracer, or of the compilers
             self.state.put_back(saved)
             raise Unfit(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
         self.state.put_back(saved)
@@ -65,6 +76,13 @@ class Compiler:
                 run(*tensors)
 
         return compiled
+
+
+def _apart(before: Saved, plain: Saved, compiled: Saved, name: str) -> float:
+    """How far two rounds from the same state end apart, as a share of the way, beyond float32's own rounding."""
+    was, one, other = (saved.tensors[name].double() for saved in (before, plain, compiled))
+    way = float((one - was).norm() + 1e-5 * one.norm()) + 1e-12
+    return float((other - one).norm()) / way
 
 
 def _adam(
