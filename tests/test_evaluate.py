@@ -254,6 +254,17 @@ def test_a_run_without_metrics_gets_those_that_suit_it(many: Gantool) -> None:
     assert set(measured) == {"modes", "memorization"} and measured["modes"]["samples"] == 100
 
 
+def test_what_is_set_for_all_metrics(many: Gantool) -> None:
+    """`features` of the command line, of the metric itself, of the run: the first that is given."""
+    run = variant(Path("raw"), "seen", features="classifier")
+    for argv in (["features=pixels"], ["metric.fid.features=pixels"], []):
+        done = many("evaluate", f"run={run}", "metric=[fid]", "samples=60", "metric.fid.reference=60", *argv)
+        assert done.code == 0, done.err
+    facts = [row["measured"]["metrics"]["fid"] for row in evaluated(run)]
+    assert [each["features"] for each in facts] == ["pixels", "pixels", "classifier"]
+    assert {each["samples"] for each in facts} == {60}
+
+
 @pytest.mark.parametrize("settings", [
     ("meta=ada_gan", "meta.components=2", "meta.discriminator_steps=2"),
     ("objective=mmd",),
@@ -310,7 +321,12 @@ def test_data_that_has_moved(gantool: Gantool) -> None:
         (["metric=[stacked_modes]"], "drop it for this dataset"),
         (["metric=[mods]"], "did you mean 'modes'?"),
         (["samples=0"], "samples must be a whole number >= 1"),
-        (["samples=9", "metric=[divergence]"], "none of the metrics divergence takes a number of samples"),
+        (["samples=9", "metric=[divergence]"], "none of the metrics divergence has use for it"),
+        (["features=pixels"], "none of the metrics modes has use for it"),
+        (["features=pixel"], "features must be one of inception, classifier, pixels"),
+        (["metric=[fid]"], "sees grey and colour images only: take features=pixels"),
+        (["metric=[fid]", "metric.fid.sample=3"], "unknown key 'metric.fid.sample'"),
+        (["metric=[fid]", "metric.fid.samples=x"], "metric.fid.samples must be a whole number"),
         (["dataset.rot=3"], "unknown key 'dataset.rot'"),
         (["dataset=digits"], "there is no group 'dataset' in this command"),
         (["dataset.size=1000000", "dataset.std=x"], "dataset.std must be a number > 0"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FOR_ALL = {"samples": "samples", "features": "features", "inception_weights": "weights"}  # key here -> of a metric
 SUITABLE = (  # for a run that was trained without metrics: of each line the first that fits
     ("modes", "stacked_modes", "class_accuracy", "classes_drawn", "diversity"),
     ("class_error",),
@@ -36,7 +37,7 @@ def run(cfg: DictConfig) -> None:
     from gantool.runs.rows import Rows
 
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    check_root(config, Evaluate)
+    check_root({key: value for key, value in config.items() if key != "metric"}, Evaluate)  # `measure` checks those
     hydra = HydraConfig.get()
     job = RunFolder(hydra.runtime.output_dir) if hydra.mode == RunMode.MULTIRUN else None
     if job:
@@ -63,6 +64,8 @@ def measure(
     from gantool.commands.measuring import Kept, Metrics
     from gantool.commands.sample import load, state_of, training_data
     from gantool.config.build import Builder
+    from gantool.config.schema import FACTS
+    from gantool.config.signature import check_component
     from gantool.engine.precision import set_up
     from gantool.runs import status
     from gantool.runs.resume import read_config
@@ -76,7 +79,10 @@ def measure(
     dataset = Kept(builder.make("dataset", dataset_of(trained, config["dataset"])))
     training_data(dataset, trained, state)  # it is there, and the run's
     chosen = config.get("metric") or trained.get("metric") or suitable(builder, trained, dataset, deployed)
-    metrics = Metrics(builder, with_samples(chosen, config["samples"]), trained, deployed.device)
+    nodes = set_for_all(chosen, config, trained)
+    for name, node in nodes.items():
+        check_component(f"metric.{name}", node, FACTS)
+    metrics = Metrics(builder, nodes, trained, deployed.device)
     metrics.check(dataset, deployed.game.objective)
     seed = trained["seed"] if config["seed"] is None else config["seed"]
     found = metrics(deployed, dataset, seed, tell, {"device": device_name(deployed.device)})
@@ -92,14 +98,20 @@ def dataset_of(trained: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
     return node
 
 
-def with_samples(nodes: Mapping[str, Any], samples: int | None) -> dict[str, Any]:
-    """Where a metric draws samples, as many as are asked for."""
-    if samples is not None and nodes and not any("samples" in node for node in nodes.values()):
-        raise UsageError(f"samples={samples}: none of the metrics {', '.join(nodes)} takes a number of samples")
-    return {
-        name: {**node, "samples": samples} if samples is not None and "samples" in node else dict(node)
-        for name, node in nodes.items()
-    }
+def set_for_all(nodes: Mapping[str, Any], config: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics with what is given for all of them; features that are not given are as the run has them."""
+    given = {key: config[name] for name, key in FOR_ALL.items()}
+    for name, key in FOR_ALL.items():
+        if given[key] is not None and not any(key in node for node in nodes.values()):
+            raise UsageError(
+                f"{name}={given[key]}: none of the metrics {', '.join(nodes)} has use for it: leave it out"
+            )
+    default = {"features": trained.get("features") or "inception", "weights": trained.get("inception_weights")}
+
+    def value(key: str, own: Any) -> Any:
+        return next((one for one in (given.get(key), own, default.get(key)) if one is not None), None)
+
+    return {name: {key: value(key, own) for key, own in node.items()} for name, node in nodes.items()}
 
 
 def suitable(builder: Any, trained: Mapping[str, Any], dataset: Any, deployed: Any) -> dict[str, Any]:

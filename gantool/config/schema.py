@@ -96,6 +96,8 @@ class Evaluate:
     run: str
     checkpoint: Literal["last", "best"] | Natural
     samples: Count | None
+    features: Literal["inception", "classifier", "pixels"] | None
+    inception_weights: str | None
     seed: Seed | None
     ema: bool | None
     batch_size: Count
