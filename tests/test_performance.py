@@ -56,13 +56,14 @@ def test_each_loop_has_a_row_and_a_gpu_two_more_and_one_for_its_peak(monkeypatch
     monkeypatch.setenv("GANTOOL_DATA", "/nowhere")
     table = [line.split(" | ") for line in section("loops").splitlines()[5:]]
     assert table[1][0].startswith("|---")
-    mlp, dcgan, gpu_mlp, gpu_dcgan, peak = table[2:]
+    mlp, compiled, dcgan, gpu_mlp, gpu_dcgan, peak = table[2:]
     assert mlp[0].endswith("bench_mlp dataset=shapes dataset.resolution=28 dataset.channels=1 device=cpu against=loop`")
     assert mlp[2:5] == ["20 (10 to 30)", "50 (40 to 60)", "2.5 (2 to 3)"]
+    assert compiled[0].endswith("against=loop compile=step`") and compiled[5] == "5"
     assert [line[5] for line in (mlp, dcgan, gpu_mlp, gpu_dcgan, peak)] == ["5", "2.5", "50", "10", "40% of the peak"]
     assert peak[6] == "40% |" and peak[2] == "" and asked[-1]["batch_size"] == 1024
-    assert [(each["rounds"], each["seconds"]) for each in asked] == [(3, 2.0), (3, 6.0), (3, 2.0), (3, 2.0), (3, 2.0)]
-    assert [each["device"] for each in asked] == ["cpu", "cpu", "cuda", "cuda", "cuda"]
+    assert [(each["rounds"], each["seconds"]) for each in asked] == [(3, each) for each in (2, 2, 6, 2, 2, 2)]
+    assert [each["device"] for each in asked] == ["cpu"] * 3 + ["cuda"] * 3
 
 
 def test_the_data_of_a_loop_is_the_published_set_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -109,11 +110,12 @@ def test_unknown_sections_are_refused():
 def test_a_cost_is_the_median_of_the_ratios_of_a_turn():
     """A machine ten times slower for one turn changes nothing: 2, 20 / 10, 3 -> 2; the ratio of medians would be 3.
 
-    The first step does not count. Of a lazy trick, 3/4 of whose rounds are as plain ones: 3/4 * 1 + 1/4 * 5 = 2.
+    The first steps do not count. Of a lazy trick, 3/4 of whose rounds are as plain ones: 3/4 * 1 + 1/4 * 5 = 2.
     """
-    plain_times = [99.0, 1.0, 10.0, 1.0]
-    assert costs.relative({0: 1.0}, {0: [7.0, 2.0, 20.0, 3.0]}, plain_times) == 2.0
-    times = {0: [0.0, 5.0, 50.0, 5.0], 1: [0.0, 1.0, 10.0, 1.0]}
+    warm_up = [99.0] * costs.WARM_UP
+    plain_times = [*warm_up, 1.0, 10.0, 1.0]
+    assert costs.relative({0: 1.0}, {0: [*warm_up, 2.0, 20.0, 3.0]}, plain_times) == 2.0
+    times = {0: [*warm_up, 5.0, 50.0, 5.0], 1: [*warm_up, 1.0, 10.0, 1.0]}
     assert costs.relative({0: 0.25, 1: 0.75}, times, plain_times) == 2.0
 
 
@@ -154,7 +156,12 @@ def test_a_run_is_let_go_for_so_many_steps_and_writes_what_it_always_writes(comp
     assert steps == 5 and seconds > 0
     run.training.records.flush()
     folder = run.folder.name
-    assert [row["step"] for row in rows.read(Path(folder, "metrics.jsonl"))] == [2, 4, 6]  # of 3 + 5, the last not yet
+    assert [row["step"] for row in rows.read(Path(folder, "metrics.jsonl"))] == [
+        2,
+        4,
+        6,
+        8,
+    ]  # of 5 + 5, the last not yet
     assert {path.name for path in Path(folder).rglob("step_00000004.*")} == {"step_00000004.png", "step_00000004.pt"}
 
 

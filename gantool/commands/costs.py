@@ -14,6 +14,7 @@ from gantool.config.compose import composed
 from gantool.config.schema import conf_dir
 
 SETTINGS = ("dataset=shapes", "dataset.size=2000", "architecture=dcgan", "logger=[]")
+WARM_UP = 5  # steps of each kind: a graph is rehearsed three times, then recorded
 LAZY = "gradient_penalty, r1 every 16"
 MORE = {  # beside every trick at its defaults
     LAZY: (
@@ -55,9 +56,9 @@ class Runner:
 
 
 def measured(rounds: int, overrides: Sequence[str] = ()) -> list[Runner]:
-    """None first, then every trick. The first step of each finds kernels and memory, and does not count."""
+    """None first, then every trick. The first steps of each find kernels, memory and graphs, and do not count."""
     runners = list(build(overrides))
-    for number in range(rounds + 1):
+    for number in range(rounds + WARM_UP):
         for runner in runners if number % 2 == 0 else reversed(runners):
             runner.step()
     return runners
@@ -73,6 +74,7 @@ def build(overrides: Sequence[str]) -> Iterator[Runner]:
 def relative(kinds: Mapping[int, float], times: Times, plain: Sequence[float]) -> float:
     """Mean over the kinds of round, by their share, of the median ratio of two steps of one turn."""
     return sum(
-        share * statistics.median(mine / other for mine, other in zip(times[number][1:], plain[1:], strict=True))
+        share
+        * statistics.median(mine / other for mine, other in zip(times[number][WARM_UP:], plain[WARM_UP:], strict=True))
         for number, share in kinds.items()
     )

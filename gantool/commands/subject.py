@@ -13,7 +13,7 @@ from typing import Any
 
 from gantool.measure.process import serve
 
-WARM_UP = 3  # steps before anything is measured
+WARM_UP = 5  # rounds of each kind before anything is measured: a graph is rehearsed three times, then recorded
 PART_SECONDS = 3.0
 
 
@@ -23,14 +23,18 @@ class Gantool:
     def __init__(self, config: dict[str, Any]):
         from gantool.commands.assembly import Assembly
         from gantool.engine.precision import choose_device
+        from gantool.measure.kinds import rounds_of
         from gantool.measure.machine import Memory
 
         self.memory = Memory(choose_device(config["device"]))
         self.parts = Assembly(config)
         self.device, self.clock = self.parts.device, self.parts.clock
         self.left = 0  # steps that are prepared
-        for _ in range(WARM_UP):
-            self._step()
+        for number in rounds_of(self.parts.game):
+            for _ in range(WARM_UP):
+                self.clock.step = number
+                self._step()
+        self.clock.step = 0
 
     def _step(self) -> None:
         if not self.left:
