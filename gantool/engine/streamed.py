@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantool.engine.source import BatchSource, DeviceSource
 from gantool.game import memory
@@ -37,13 +37,17 @@ def fits(images: Images, device: torch.device) -> bool:
     return images.pixels.nbytes <= SHARE * memory.free(device)
 
 
-class Lane:
+class Lane(nn.Module):
     """Rows of one tensor on their way: gathered on the host, copied to the device."""
+
+    ring: Tensor
 
     def __init__(self, values: Tensor, rows: int, device: torch.device):
         """`rows` of half a ring."""
+        super().__init__()
         self.values, self.rows = values.numpy(), rows
-        self.ring = torch.zeros(2 * rows, *values.shape[1:], dtype=values.dtype, device=device)
+        ring = torch.zeros(2 * rows, *values.shape[1:], dtype=values.dtype, device=device)
+        self.register_buffer("ring", ring, persistent=False)  # which recorded steps read
         self.halves = self.ring.split(rows)
         spare = torch.zeros(self.ring.shape, dtype=values.dtype, pin_memory=device.type == "cuda")
         self.hosts = self.halves if device.type == "cpu" else spare.split(rows)
@@ -113,7 +117,9 @@ class StreamedSource(BatchSource):
         self.rows = self.half_steps * self.step_rows
         tensors = (self.images.pixels, self.images.labels)
         kinds = 2 if labelled and len(self.known) else 1
+        # of the reals, and of the labelled: pixels and labels
         self.lanes = [[Lane(values, self.rows, device) for values in tensors] for _ in range(kinds)]
+        self.rings = nn.ModuleList(lane for lanes in self.lanes for lane in lanes)  # as parts of the source
         self.transfer = Transfer(device)
 
     def _rest(self) -> None:
@@ -162,13 +168,13 @@ class StreamedSource(BatchSource):
             self.jobs = []
 
     def _real(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self._from(self.lanes[0], rows)
+        return self._from(0, rows)
 
     def _labelled(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self._from(self.lanes[1], rows)
+        return self._from(1, rows)
 
-    def _from(self, lanes: list[Lane], rows: Tensor) -> tuple[Tensor, Tensor]:
-        pixels, labels = (lane.ring.index_select(0, rows % (2 * self.rows)) for lane in lanes)
+    def _from(self, kind: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        pixels, labels = (lane.ring.index_select(0, rows % (2 * self.rows)) for lane in self.lanes[kind])
         return self.seen(pixels), labels
 
     def reference(self) -> tuple[Tensor, Tensor]:
