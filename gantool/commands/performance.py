@@ -134,7 +134,7 @@ def data(name: str, options: Options) -> list[str]:
 def overhead(options: Options) -> Iterator[str]:
     settings = ["experiment=bench_mlp", *data("bench_mlp", options)]
     tasks = [{"play": play, "config": composed(*settings)} for play in ("train", "gantool")]
-    windows, facts = in_turns(tasks, min(options.rounds, 5), OVERHEAD_STEPS, Steps)
+    windows, facts = in_turns(tasks, min(options.rounds, 3), OVERHEAD_STEPS, Steps)
     alone = spread([window.seconds for window in windows[1]])
     lost = spread([1 / ratio - 1 for ratio in ratios(*windows)])
     yield "## What rows, grids and checkpoints cost"
