@@ -6,7 +6,7 @@ strength. Writes outputs/METRICS.md.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,9 +84,18 @@ class Drawn:
         import torch
 
         self.images, self.device = images, torch.device("cpu")
+        self.made: dict[Hashable, Any] = {}
 
     def fakes(self, n: int, label: int | None = None) -> "Tensor":
         return self.images.repeat(-(-n // len(self.images)), 1, 1, 1)[:n]
+
+    def batches(self, n: int) -> "Iterator[Tensor]":
+        return iter(self.fakes(n).split(256))
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
 
     def report(self, what: str, done: int, total: int) -> None:
         """Nobody is told."""
@@ -116,36 +125,52 @@ def damaged(dataset: Thirds) -> Iterator[tuple[str, "Tensor"]]:
 
 def chosen(dataset: Thirds) -> dict[str, Any]:
     """Every metric of the shelf that looks at samples of such data alone, with settings for so small a set."""
-    import yaml
+    import torch
 
     from gantool.config.build import Builder
     from gantool.errors import UsageError
     from gantool.game.hooks import Objective
 
     settings = {"samples": dataset.size, "pairs": dataset.size // 2, "features": "classifier"}
+    facts = {"conditional": False, "device": torch.device("cpu")}
     found = {}
-    for path in sorted((conf_dir() / "metric").glob("*.yaml")):
-        node = yaml.safe_load(path.read_text("utf-8"))
-        node |= {name: value for name, value in settings.items() if name in node}
-        if path.stem not in OF_DISCRIMINATOR:
-            metric = Builder().make(f"metric.{path.stem}", node, None, {"conditional": False})
-            try:
-                metric.check(dataset, Objective())
-                found[path.stem] = metric
-            except UsageError:
-                continue
+    for name, node in shelf().items():
+        metric = Builder().make(
+            f"metric.{name}", node | {key: value for key, value in settings.items() if key in node}, None, facts
+        )
+        try:
+            metric.check(dataset, Objective())
+            found[name] = metric
+        except UsageError:
+            continue
     return found
 
 
+def shelf() -> dict[str, Any]:
+    """The metrics of samples and their settings, as `gantool train` has them."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
+
+    names = sorted(path.stem for path in (conf_dir() / "metric").glob("*.yaml"))
+    wanted = ",".join(name for name in names if name not in OF_DISCRIMINATOR)
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return OmegaConf.to_container(hydra.compose("train", [f"metric=[{wanted}]"]), resolve=True)["metric"]  # type: ignore
+
+
 def measure(dataset: Thirds) -> Table:
+    import torch
     from rich.console import Console
     from rich.progress import track
 
     metrics, rows = chosen(dataset), list(damaged(dataset))
     table: Table = {name: {} for name, _ in rows}
     for name, images in track(rows, "measuring", console=Console(stderr=True)):
+        drawn = Drawn(images)
         for metric in metrics.values():
-            table[name] |= metric(Drawn(images), dataset)
+            torch.manual_seed(0)  # for libraries that draw from torch's own generator
+            table[name] |= metric(drawn, dataset)
     return table
 
 
