@@ -13,15 +13,24 @@ from gantool.metrics.probe import Probe, accuracy, pooled
 from gantool.objectives.mmd import MomentMatching
 from gantool.objectives.non_saturating import NonSaturating
 from gantool.priors.normal import Normal
-from toys import composed_game, pictures, refusal
+from toys import composed_game, pictures, points, refusal
 
 LAYERS = {  # architecture -> where in its trunk each hidden layer ends
     "mlp": (["architecture=mlp", "architecture.discriminator.normalization=batch"], [4, 7]),
     "maxout": (["architecture=mlp_maxout"], [4, 6]),
     "dcgan": (["architecture=dcgan"], [2]),
     "deep": (["architecture=dcgan", "dataset.resolution=16"], [2, 5]),
-    "virtual": (["architecture=dcgan", "dataset.resolution=16", "trick=[virtual_batch_norm]"], None),
+    "virtual": (
+        [
+            "architecture=dcgan",
+            "dataset.resolution=16",
+            "trick=[virtual_batch_norm]",
+            "trick.virtual_batch_norm.player=discriminator",
+        ],
+        None,
+    ),
     "encoder": (["architecture=autoencoder", "objective=began"], [2, 4, 6]),
+    "of points": (["dataset=ring", "architecture=mlp"], [3, 5]),
     "normalised": (["architecture=mlp", "trick=[spectral_norm,discriminator_noise]"], [3, 5]),
 }
 
@@ -30,7 +39,7 @@ LAYERS = {  # architecture -> where in its trunk each hidden layer ends
 def test_hidden_layers_are_those_of_the_trunk(compose, overrides, ends):
     """Evaluated in eval mode, a batch at a time, without a trace; the last is what the head sees."""
     side = 16 if "dataset.resolution=16" in overrides else 8
-    images = pictures(10, (1, side, side))
+    images = points(10) if "dataset=ring" in overrides else pictures(10, (1, side, side))
     game = composed_game(compose, *overrides, images=images)
     net, shown = game.nets["discriminator"], to_float(images.pixels)
     net(shown, torch.full((10,), -1))  # running means that are not the first
@@ -44,6 +53,7 @@ def test_hidden_layers_are_those_of_the_trunk(compose, overrides, ends):
         expected = [net.trunk[:end](shown) for end in ends] if ends else found[:-1] + [features.view_as(found[-1])]
     if "autoencoder" in overrides[0]:
         expected.append(features)
+    assert [len(layer) for layer in found] == [10] * len(found)  # and none of a reference batch
     assert [layer.shape for layer in found] == [layer.shape for layer in expected]
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
     assert torch.allclose(found[-1].flatten(1), features, atol=1e-5)
@@ -66,12 +76,12 @@ def test_maps_are_pooled_to_four_by_four_by_their_largest():
 
 
 def separable(n: int, seed: int) -> Images:
-    """Points whose class, of 3, is the largest of the first three numbers, by half at least; another is far larger."""
+    """Points whose class, of 3, is the largest of the first three numbers, by half at least; the others are larger."""
     generator = torch.Generator().manual_seed(seed)
-    points = torch.randn(n, 6, generator=generator)
-    points[torch.arange(n), torch.arange(n) % 3] = points[:, :3].amax(dim=1) + 0.5
-    points[:, 5] *= 1e4
-    return Images(points, torch.arange(n) % 3, tuple("abc"))
+    numbers = torch.randn(n, 6, generator=generator)
+    numbers[torch.arange(n), torch.arange(n) % 3] = numbers[:, :3].amax(dim=1) + 0.5
+    numbers[:, :3] *= 1e-4  # the SVM's cost is too low for numbers so small, unless each is in its own units
+    return Images(numbers, torch.arange(n) % 3, tuple("abc"))
 
 
 DATA = SimpleNamespace(names=tuple("abc"), load=lambda split: separable(*{"train": (900, 0), "test": (300, 1)}[split]))
@@ -105,9 +115,9 @@ def test_what_is_not_in_the_layers_is_not_found():
 
 def test_a_line_cannot_tell_the_inside_of_a_circle():
     """It is linear: |x| < 1.2 in the plane is not, unless the layer holds |x|^2."""
-    points = torch.randn(1200, 2, generator=torch.Generator().manual_seed(0))
-    label = (points.norm(dim=1) < 1.2).long()
-    split = [points[:800], label[:800], points[800:], label[800:]]
+    plane = torch.randn(1200, 2, generator=torch.Generator().manual_seed(0))
+    label = (plane.norm(dim=1) < 1.2).long()
+    split = [plane[:800], label[:800], plane[800:], label[800:]]
     assert accuracy(*split) < 0.7
     squares = [torch.cat([each, each**2], dim=1) if each.dim() == 2 else each for each in split]
     assert accuracy(*squares) > 0.95

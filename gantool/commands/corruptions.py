@@ -29,8 +29,10 @@ samples made worse. **Bold**: the column moves with each step of the damage, and
 
 """
 NOTES = """
-The first row is the floor: what other real images of that number score, the last what the training images do. Copies
-are perfect samples, so that only `memorization` and `copied` tell.
+The first row is the floor: what other real images of that number score. Copies of the training images, in the last
+row, look better still to all metrics but `memorization`, `copied` and `nearest_train`. Features are those of gantool's
+own classifier (`features=classifier`). `parzen` does not always mind blur: of MNIST, 10,000 training images score 241
+nats, and the same blurred by half a pixel 301.
 """
 STRENGTHS: dict[str, dict[float, str]] = {  # what is done to the samples -> how strongly, and what that is called
     "blur": {0.5: "blur, 0.5 pixels", 1.0: "blur, 1 pixel", 2.0: "blur, 2 pixels"},
