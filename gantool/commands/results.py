@@ -133,7 +133,7 @@ def is_older(experiment: Experiment, seed: int, folder: RunFolder) -> bool:
     shown = subprocess.run(command, capture_output=True, text=True)
     if shown.returncode:
         raise RunError(f"{experiment.name} cannot be composed: {shown.stderr.strip()}")
-    return not _same(read_config(folder.config), _plain(yaml.safe_load(shown.stdout)))
+    return not _same(_plain(read_config(folder.config)), _plain(yaml.safe_load(shown.stdout)))
 
 
 def _same(then: Any, now: Any) -> bool:
@@ -149,7 +149,8 @@ def _same(then: Any, now: Any) -> bool:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("trust", "checkpoint")}
+    """What a run's figures depend on."""
+    return {key: value for key, value in config.items() if key not in ("trust", "checkpoint", "logger")}
 
 
 def table(
