@@ -150,8 +150,12 @@ def test_processes_at_once(cache):
 # ------------------------------------------------------------------ that it disturbs nothing
 
 
-def test_no_random_number_of_the_run_is_used(cache):
+def test_no_random_number_of_the_run_is_used(cache, monkeypatch):
+    """Nor is a GPU's generator set: torch.manual_seed sets those of all devices, and only the CPU's is put back."""
+    seeded: list[int] = []
     torch.manual_seed(5)
     before = torch.get_rng_state()
+    monkeypatch.setattr("torch.cuda.manual_seed_all", seeded.append)
     Classifier(dataset())
     assert torch.equal(torch.get_rng_state(), before)
+    assert not seeded

@@ -37,7 +37,7 @@ class Classifier:
             raise UsageError("a classifier needs labelled examples in both splits, and this dataset lacks them")
         self.device, self.examples = device or torch.device("cpu"), len(train.pixels)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # torch.manual_seed would set those of GPUs too
             self.net = Network(train.shape, train.num_classes).to(self.device)
         key = [VERSION, fingerprint(train), fingerprint(test), train.num_classes, dataset.flip]
         state = kept("classifier", key, lambda: self._train(train, test, dataset.flip))
