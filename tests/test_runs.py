@@ -1,6 +1,7 @@
 """What a run leaves on disk: written whole or not at all, read back only if whole, and found again."""
 
 import errno
+import io
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from gantool.commands.runs import run as runs_command
 from gantool.errors import RunError, UsageError
-from gantool.runs import checkpoint, status
+from gantool.runs import checkpoint, rows, status
 from gantool.runs.folder import RunFolder, find, runs_below, write_atomically
 from gantool.runs.rows import Rows, read
 from gantool.runs.text import count, duration
@@ -521,6 +522,23 @@ def test_truncate_drops_later_rows_and_a_half_written_one(tmp_path):
     assert path.read_text() == whole
     Rows(path).append({"step": 11})
     assert [row["step"] for row in read(path)] == [5, 10, 11]
+
+
+def test_what_another_process_appends_meanwhile_stays(tmp_path, monkeypatch):
+    """`gantool evaluate` adds its row after the training has looked at how long the file is, and before it writes."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n')
+
+    class Watched(io.FileIO):
+        def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+            found = super().seek(offset, whence)
+            if whence == os.SEEK_END:
+                path.write_text(path.read_text() + '{"step": 1, "fid": 2}\n')
+            return found
+
+    monkeypatch.setattr(rows, "open", lambda file, mode, buffering: Watched(file, "a+"), raising=False)
+    Rows(path).append({"step": 2})
+    assert [row["step"] for row in read(path)] == [1, 1, 2]
 
 
 def test_a_damaged_row_in_the_middle_is_named(tmp_path):

@@ -26,7 +26,7 @@ class Rows:
         """In one piece or not at all, so that a training and an evaluation may write at once."""
         line = json.dumps(plain(row), allow_nan=False).encode() + b"\n"
         with explained(self.path), open(self.path, "ab+", buffering=0) as file:
-            file.truncate(_whole(file))
+            _drop_half(file)
             written = file.write(line)
             if written < len(line):  # the disk is full
                 file.truncate(file.tell() - written)
@@ -81,15 +81,14 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _whole(file: BinaryIO) -> int:
-    """Bytes up to the end of the last line that is whole: a killed process may leave half a one."""
+def _drop_half(file: BinaryIO) -> None:
+    """Half a line that a killed process has left at the end. Whole files keep their size: somebody else may append."""
     size = file.seek(0, os.SEEK_END)
     if size:
         file.seek(size - 1)
         if file.read(1) != b"\n":
             file.seek(0)
-            return file.read().rfind(b"\n") + 1
-    return size
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _parsed(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
