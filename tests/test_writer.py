@@ -107,6 +107,19 @@ def test_a_snapshot_is_what_torch_would_have_saved():
         assert copied[name].data_ptr() != tensor.data_ptr() and not copied[name].requires_grad
 
 
+def test_only_copies_that_are_waited_for_may_come_later():
+    """CUDA's are, by its stream. This tensor stands for one of MPS, which honours non_blocking, too."""
+    asked: list[bool] = []
+
+    class Elsewhere(torch.Tensor):
+        def to(self, *arguments: Any, non_blocking: bool = False, **options: Any) -> torch.Tensor:
+            asked.append(non_blocking)
+            return super().to(*arguments, **options)
+
+    checkpoint.snapshot({"weight": torch.ones(3).as_subclass(Elsewhere)})
+    assert asked == [False]
+
+
 def test_status_never_names_a_best_checkpoint_that_is_not_there(tmp_path, monkeypatch):
     """Looked at after every file that is renamed or removed, as somebody might after a power cut."""
     folder, seen = RunFolder(tmp_path), []

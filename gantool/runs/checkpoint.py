@@ -44,7 +44,8 @@ def snapshot(value: Any) -> Any:
 
 def _copied(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True, non_blocking=True)  # from CUDA into pinned memory
+        pinned = value.is_cuda  # MPS too would copy later, and nobody would wait for it
+        return value.detach().to("cpu", copy=True, non_blocking=pinned)
     if isinstance(value, dict):
         made = copy.copy(value)  # with what torch notes on an OrderedDict of state
         made.update({key: _copied(item) for key, item in value.items()})
