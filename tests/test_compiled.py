@@ -6,6 +6,7 @@ each starts from the last one's weights, keep 1e-4 of the largest.
 
 import copy
 import logging
+import math
 from functools import partial
 from itertools import product
 
@@ -132,9 +133,24 @@ def test_without_a_compiler_rounds_are_played(monkeypatch, caplog):
     assert told(caplog)[-1].endswith("without compilation: RuntimeError: No working C++ compiler found")
 
 
-def test_a_compiler_that_is_wrong_is_found(monkeypatch, caplog):
-    """Here it forgets the round: all is as if nobody had wished to compile."""
-    monkeypatch.setattr("torch._inductor.compile", lambda module, tensors, options: lambda *tensors: ())
+def forgets(module, tensors, options):
+    return lambda *tensors: ()
+
+
+def spoils(module, tensors, options):
+    """The round, but for one of its parameters, not the first."""
+
+    def run(*tensors):
+        module(*tensors)
+        [each for each in tensors if each.is_floating_point()][1].fill_(math.nan)
+
+    return run
+
+
+@pytest.mark.parametrize("compiler", [forgets, spoils])
+def test_a_compiler_that_is_wrong_is_found(monkeypatch, caplog, compiler):
+    """All is as if nobody had wished to compile."""
+    monkeypatch.setattr("torch._inductor.compile", compiler)
     ends = []
     for recorded in (True, False):
         state, rounds = duel()

@@ -5,6 +5,7 @@ would lose their second-order graph. Random numbers are drawn as in the plain ro
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,7 @@ class Compiler:
             record()
             apart = {name: _apart(saved, plain, now, name) for now in [self.state.copy()] for name in saved.tensors}
             name = max(apart, key=lambda each: apart[each])
-            if not apart[name] <= APART:
+            if apart[name] > APART:
                 raise ArithmeticError(f"the compiled step moves {name} elsewhere ({apart[name]:.2g} of the way apart)")
         except Exception as error:  # of the round, of the tracer, or of the compilers
             self.state.put_back(saved)
@@ -79,10 +80,16 @@ class Compiler:
 
 
 def _apart(before: Saved, plain: Saved, compiled: Saved, name: str) -> float:
-    """How far two rounds from the same state end apart, as a share of the way, beyond float32's own rounding."""
+    """How far two rounds from the same state end apart, as a share of the way, beyond float32's own rounding.
+
+    Infinite where only one of them has numbers.
+    """
     was, one, other = (saved.tensors[name].double() for saved in (before, plain, compiled))
+    if torch.allclose(one, other, rtol=0, atol=0, equal_nan=True):
+        return 0.0
     way = float((one - was).norm() + 1e-5 * one.norm()) + 1e-12
-    return float((other - one).norm()) / way
+    apart = float((other - one).norm()) / way
+    return math.inf if math.isnan(apart) else apart
 
 
 def _adam(
