@@ -73,7 +73,9 @@ def test_matched_is_the_best_of_all_namings(seed):
 
 def test_refusals():
     names = tuple("abc")
-    ClassError().check(SimpleNamespace(names=names), SemiSupervised(3))
+    asked: list[str] = []
+    ClassError().check(SimpleNamespace(names=names, load=asked.append), SemiSupervised(3))
+    assert asked == ["test"]  # there is one
     for data, objective, sentence in (
         ((), SemiSupervised(3), "needs a dataset with classes"),
         (names, NonSaturating(), "needs a discriminator that sorts examples: take objective=semi_supervised"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gantool.datasets.digits import Digits
 from gantool.engine.deploy import Deployed
 from gantool.game.game import Game
 from gantool.game.types import Images, Verdict
@@ -130,4 +131,4 @@ def test_every_objective_tells_what_it_can(compose, overrides, columns):
 
 def test_without_a_discriminator_it_is_refused():
     assert "this objective has none: drop it" in refusal(Divergence().check, None, MomentMatching())
-    Divergence().check(None, NonSaturating())  # type: ignore[arg-type]
+    Divergence().check(Digits(), NonSaturating())

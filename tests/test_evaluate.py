@@ -309,6 +309,27 @@ def test_data_that_has_moved(gantool: Gantool) -> None:
     other = gantool("evaluate", "run=run", "metric=[memorization]", "dataset.path=b", "dataset.resolution=4")
     assert other.code == 2 and "[3, 4, 4]" in other.err
     assert len(evaluated()) == 2
+    near = gantool("sample", "run=run", "sampler=neighbours", "dataset.path=b", "n=1", "out=near.png")
+    assert near.code == 0 and Path("near.png").is_file(), near.err
+
+
+def test_data_without_a_test_split(gantool: Gantool) -> None:
+    """What needs one is refused before training; an evaluation without names takes what does not."""
+    for shade in range(8):
+        save(Path(f"a/{shade % 2}/{shade}.png"), colour=(30 * shade, 9, 200))
+    small = ("architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]", "batch_size=4", "steps=1")
+    settings = ("dataset=folder", "dataset.path=a", "dataset.resolution=8", *small, "logger=[]", "hydra.run.dir=run")
+    for metric, objective in (
+        ("memorization", "hinge"), ("parzen", "hinge"), ("divergence", "hinge"), ("probe", "hinge"),
+        ("class_error", "semi_supervised"), ("classes_drawn", "hinge"),
+    ):  # fmt: skip
+        few = ["metric.probe.labels=[2]"] if metric == "probe" else []
+        refused = gantool("train", *settings, f"objective={objective}", f"metric=[{metric}]", *few)
+        assert refused.code == 2 and "has no test images" in refused.err and not RUN.exists(), metric
+    assert gantool("train", *settings).code == 0
+    done = gantool("evaluate", "run=run")
+    assert done.code == 0, done.err
+    assert set(evaluated()[0]["measured"]["metrics"]) == {"diversity"}
 
 
 @pytest.mark.parametrize(
@@ -321,8 +342,8 @@ def test_data_that_has_moved(gantool: Gantool) -> None:
         (["metric=[stacked_modes]"], "drop it for this dataset"),
         (["metric=[mods]"], "did you mean 'modes'?"),
         (["samples=0"], "samples must be a whole number >= 1"),
-        (["samples=9", "metric=[divergence]"], "none of the metrics divergence has use for it"),
-        (["features=pixels"], "none of the metrics modes has use for it"),
+        (["samples=9", "metric=[divergence]"], "no metric among divergence has use for it"),
+        (["features=pixels"], "no metric among modes has use for it"),
         (["features=pixel"], "features must be one of inception, classifier, pixels"),
         (["metric=[fid]"], "sees grey and colour images only: take features=pixels"),
         (["metric=[fid]", "metric.fid.sample=3"], "unknown key 'metric.fid.sample'"),
@@ -336,6 +357,7 @@ def test_data_that_has_moved(gantool: Gantool) -> None:
         (["run=empty"], "has no checkpoint yet"),
         (["run=."], "run=. is 4 runs: add -m"),
         (["run=r*"], "run=r* is 2 runs: add -m"),
+        (["run=x*"], "no run matches x*"),
         (["device=cuda:9"], "device=cuda:9"),
     ],
 )
@@ -420,6 +442,7 @@ def test_runs_that_differ_in_their_seed_are_one_row(gantool: Gantool, made: Path
         "outputs/other": (1, {"mean": evaluated(other)[0]["modes_high_quality"], "sd": None}),
     }
     assert len(json.loads(gantool("runs", "--json").out)) == 3  # evaluations are no runs
+    assert "run=outputs/* is 3 runs: add -m" in gantool("evaluate", "run=outputs/*").err
     again = gantool("evaluate", "-m", f"run=outputs/s,{other}", *wide, f"hydra.sweep.dir={folder}")
     assert again.err.count("already finished") == 3 and len(evaluated(other)) == 1
 

@@ -136,4 +136,4 @@ def test_without_a_network_one_sentence_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(theirs, "load_state_dict_from_url", offline)
     said = refusal(FID().check, Digits(), None)
-    assert "(Name or service not known): give metric.fid.weights=FILE" in said and "\n" not in said
+    assert "(Name or service not known): give inception_weights=FILE" in said and "\n" not in said

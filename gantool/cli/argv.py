@@ -58,7 +58,7 @@ def based(override: str) -> str:
 
 
 def opened(override: str) -> str:
-    """`dataset.root=X` -> `++dataset.root=X`: only the run that is evaluated knows which keys its dataset has."""
+    """`dataset.root=X` -> `++dataset.root=X`: only the earlier run knows which keys its dataset has."""
     return f"++{override}" if override.startswith("dataset.") else override
 
 
@@ -78,8 +78,15 @@ def _runs(piece: str) -> list[str]:
     if os.path.exists(path):
         below = [] if (Path(path) / "status.json").is_file() else runs_below(Path(path))
         return [str(run.root) for run in below] or [piece]
+    if not glob.has_magic(path):
+        return [piece]
     matches = [Path(match) for match in sorted(glob.glob(path))]
-    return [str(match) for match in matches if (match / "status.json").is_file() or match.suffix == ".pt"] or [piece]
+    found = [
+        [str(match)] if match.suffix == ".pt" else [str(run.root) for run in runs_below(match)] for match in matches
+    ]
+    if not any(found):
+        raise UsageError(f"no run matches {piece}; gantool runs lists those there are")
+    return list(dict.fromkeys(run for runs in found for run in runs))
 
 
 def quoted(text: str) -> str:

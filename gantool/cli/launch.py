@@ -67,7 +67,9 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
     spec = arguments.pop_value("resume", overrides) if command == "train" else None
     multirun = arguments.is_multirun(flags)
     if command == "evaluate":
-        overrides = [arguments.opened(arguments.expanded(override, multirun)) for override in overrides]
+        overrides = [arguments.expanded(override, multirun) for override in overrides]
+    if command in ("evaluate", "sample"):
+        overrides = [arguments.opened(override) for override in overrides]
     overrides = [arguments.based(arguments.quoted_path(override)) for override in overrides]
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)

@@ -62,7 +62,7 @@ def measure(
 
     from gantool.commands.assembly import device_name
     from gantool.commands.measuring import Kept, Metrics
-    from gantool.commands.sample import load, state_of, training_data
+    from gantool.commands.sample import dataset_of, load, state_of, training_data
     from gantool.config.build import Builder
     from gantool.config.schema import FACTS
     from gantool.config.signature import check_component
@@ -89,23 +89,12 @@ def measure(
     return {"step": state["step"], EVALUATED: status.now(), **found}, metrics.columns
 
 
-def dataset_of(trained: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's dataset, with what has changed since."""
-    from gantool.config.signature import check_component
-
-    node = {**trained["dataset"], **changes}
-    check_component("dataset", node)
-    return node
-
-
 def set_for_all(nodes: Mapping[str, Any], config: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics with what is given for all of them; features that are not given are as the run has them."""
     given = {key: config[name] for name, key in FOR_ALL.items()}
     for name, key in FOR_ALL.items():
         if given[key] is not None and not any(key in node for node in nodes.values()):
-            raise UsageError(
-                f"{name}={given[key]}: none of the metrics {', '.join(nodes)} has use for it: leave it out"
-            )
+            raise UsageError(f"{name}={given[key]}: no metric among {', '.join(nodes)} has use for it: leave it out")
     default = {"features": trained.get("features") or "inception", "weights": trained.get("inception_weights")}
 
     def value(key: str, own: Any) -> Any:

@@ -44,7 +44,7 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
         latents, labels = sampler.arrange(latents, labels, deployed.game.objective)
     if hasattr(sampler, "see"):  # it compares samples with the data
         trained = read_config(folder.config)
-        dataset = Builder(tuple(config["trust"])).make("dataset", trained["dataset"])
+        dataset = Builder(tuple(config["trust"])).make("dataset", dataset_of(trained, config["dataset"]))
         sampler.see(training_data(dataset, trained, state))
     out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
     written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)
@@ -96,6 +96,15 @@ def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> A
     meta = make_meta(config, trust)
     restore_meta(meta, state.get("meta"), game)
     return deployed(game, config, spec, builder, raw=ema is False, batch_size=options["batch_size"], meta=meta)
+
+
+def dataset_of(trained: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's dataset, with what has changed since."""
+    from gantool.config.signature import check_component
+
+    node = {**trained["dataset"], **changes}
+    check_component("dataset", node)
+    return node
 
 
 def training_data(dataset: Any, config: Mapping[str, Any], state: Mapping[str, Any]) -> Any:

@@ -123,6 +123,7 @@ class Sample:
     classes: str | Natural | list[str | Natural] | None
     batch_size: Count
     device: Device
+    dataset: Settings
     out: str | None
     trust: list[str]
 

@@ -62,7 +62,7 @@ def inception(key: str, weights: str | None, device: Device) -> Inception:
     except OSError as error:  # no file; URLError, a broken connection, a full disk
         reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
         what = f"the file {weights!r}" if weights else "the weights of Inception-v3"
-        raise UsageError(f"{what} cannot be had ({reason}): give {key}.weights=FILE, {others}") from error
+        raise UsageError(f"{what} cannot be had ({reason}): give inception_weights=FILE, {others}") from error
 
 
 def _harmless(path: str) -> bool:

@@ -36,6 +36,7 @@ class ClassError:
                 f"metric=[class_error] compares {logits.shape[1]} values of a code with {len(dataset.names)} classes: "
                 f"give objective.categorical=[{len(dataset.names)}], or drop it"
             )
+        dataset.load("test")  # there is one
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
         images = dataset.load("test")

@@ -26,6 +26,7 @@ class Divergence:
     def check(self, dataset: Dataset, objective: Objective) -> None:
         if not objective.critic:
             raise UsageError("metric=[divergence] asks a discriminator, and this objective has none: drop it")
+        dataset.load("test")  # there is one
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
         test = dataset.load("test")

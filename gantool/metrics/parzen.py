@@ -41,6 +41,7 @@ class Parzen:
     def check(self, dataset: Dataset, objective: Any) -> None:
         if self.low > self.high:
             raise UsageError(f"metric.parzen.low={self.low} is above metric.parzen.high={self.high}: give less")
+        dataset.load("test")  # there is one
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
         device = exact(trained.device)

@@ -34,7 +34,7 @@ class Probe:
             raise UsageError(
                 "metric=[probe] reads a discriminator's hidden layers, and this objective has none: drop it"
             )
-        train = dataset.load("train")
+        train, _ = dataset.load("train"), dataset.load("test")
         for each in self.labels:
             hide_labels(train, each, 0)
 
