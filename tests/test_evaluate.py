@@ -118,7 +118,8 @@ def test_a_second_signal_ends_an_evaluation_too(gantool: Gantool, monkeypatch: p
 
 
 def test_rows_say_what_their_metrics_depend_on(gantool: Gantool) -> None:
-    assert gantool("train", *RING, *MODES, "trick=[ema]", "seed=3", "hydra.run.dir=run").code == 0
+    done = gantool("train", *RING, *MODES, "trick=[ema]", "seed=3", "hydra.run.dir=run")
+    assert done.code == 0 and f"measured   modes_covered {rows()[-1]['modes_covered']:.5g}" in done.err
     with_metrics, without = [[row for row in rows() if ("modes_kl" in row) == has] for has in (True, False)]
     assert all("measured" not in row for row in without)
     for row in with_metrics:

@@ -151,6 +151,6 @@ def progress(rounds: int) -> Iterator[Any]:
 
     from gantool.commands.console import console
 
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting and measuring", total=rounds + 1)
         yield lambda done: bar.update(task, completed=done)

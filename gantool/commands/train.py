@@ -222,6 +222,10 @@ class Training:
         log.info("done at step %d after %.0f s", self.clock.step, self.clock.seconds)
         log.info("samples    %s", self.folder.grid(self.clock.step))
         log.info("animation  %s", self.folder.animation)
+        last = ((name, self.last.get(name)) for name in self.parts.metrics.columns)
+        found = [f"{name} {value:.5g}" for name, value in last if value is not None]
+        if found:
+            log.info("measured   %s", "  ".join(found))
         log.info("metrics    %s and %s", self.folder.rows, self.folder.curves)
         log.info("checkpoint %s", self.folder.checkpoint(self.clock.step))
 
