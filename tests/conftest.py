@@ -1,7 +1,7 @@
 """Helpers that several test files use."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
@@ -19,6 +19,14 @@ def kept_for_all_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Classifiers and the like stay among the tests, and are shared by parallel workers."""
     base = tmp_path_factory.getbasetemp()
     os.environ["GANTOOL_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept")
+
+
+@pytest.fixture(scope="module")
+def no_curves() -> Iterator[None]:
+    """Runs do not draw their curves, which takes longer than a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gantool.runs.pictures.curves", lambda rows, path: None)
+        yield
 
 
 @pytest.fixture

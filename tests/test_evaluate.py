@@ -6,6 +6,7 @@ import logging
 import shutil
 import signal
 import statistics
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ STATEFUL = (
 MODES = ("metric=[modes]", "metric.modes.samples=300", "evaluate_every=2")
 RUN = Path("run")
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 def rows(run: str = "run") -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
@@ -62,15 +65,19 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
 
 
 def rude(monkeypatch: pytest.MonkeyPatch, at: int = 0, *signals: signal.Signals) -> None:
-    """The metric reseeds torch, as libraries do; and in its `at`th call, after a few samples, the signals come."""
+    """The metric reseeds torch, as libraries do; and in its `at`th call, after a few samples, the signals come.
+
+    Each of them, whatever the one before has raised.
+    """
     measure, calls = Modes.__call__, []
 
     def measured(self, trained, dataset):
         calls.append(torch.manual_seed(1))
         if len(calls) == at:
             trained.fakes(10)
-            for one in signals:
-                signal.raise_signal(one)
+            with ExitStack() as unwinding:
+                for one in signals:
+                    unwinding.callback(signal.raise_signal, one)
         return measure(self, trained, dataset)
 
     monkeypatch.setattr(Modes, "__call__", measured)
@@ -79,42 +86,52 @@ def rude(monkeypatch: pytest.MonkeyPatch, at: int = 0, *signals: signal.Signals)
 # ---------------------------------------------------------------------------------------- during training
 
 
-def test_metrics_do_not_disturb_training(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run that is evaluated every second step, by a metric that reseeds torch."""
+    folder, handlers = tmp_path_factory.mktemp("whole") / "run", logging.getLogger().handlers[:]
+    with pytest.MonkeyPatch.context() as patch:
+        rude(patch)
+        assert main(["train", *RING, *STATEFUL, *MODES, f"hydra.run.dir={folder}"]) == 0
+    logging.getLogger().handlers[:] = handlers
+    return str(folder)
+
+
+def test_metrics_do_not_disturb_training(gantool: Gantool, whole: str) -> None:
     """Weights, running means, optimisers, averages and generators are bit for bit those of a run without metrics."""
-    rude(monkeypatch)
     assert gantool("train", *RING, *STATEFUL, "hydra.run.dir=off").code == 0
-    assert gantool("train", *RING, *STATEFUL, *MODES, "hydra.run.dir=on").code == 0
-    assert [row["step"] for row in rows("on") if "modes_kl" in row] == [2, 4, 6, 8]
-    means = {name for name in flat(state("on")) if name.startswith("/meters/")}
-    assert differing(state("off"), state("on")) <= means  # rows are written at other steps
-    assert differing(state("off")["game"], state("on")["game"]) == set()
-    assert any("running_mean" in name for name in flat(state("on")))
+    assert [row["step"] for row in rows(whole) if "modes_kl" in row] == [2, 4, 6, 8]
+    means = {name for name in flat(state(whole)) if name.startswith("/meters/")}
+    assert differing(state("off"), state(whole)) <= means  # rows are written at other steps
+    assert differing(state("off")["game"], state(whole)["game"]) == set()
+    assert any("running_mean" in name for name in flat(state(whole)))
 
 
-@pytest.mark.parametrize(("call", "step"), [(2, 4), (4, 8)])
-def test_a_signal_gives_up_an_evaluation_and_a_resumed_run_repeats_it(
-    gantool: Gantool, monkeypatch: pytest.MonkeyPatch, call: int, step: int
+@pytest.mark.parametrize(
+    ("call", "signals", "code", "saved"),
+    [
+        (2, [signal.SIGINT], 130, 4),
+        (4, [signal.SIGTERM], 143, 8),
+        (4, [signal.SIGINT, signal.SIGINT], 130, 6),  # the second is taken at its word: what was saved before is there
+    ],
+)
+def test_signals_give_up_an_evaluation_and_a_resumed_run_repeats_it(
+    gantool: Gantool, whole: str, monkeypatch: pytest.MonkeyPatch, call: int, signals: list, code: int, saved: int
 ) -> None:
     """Also the last one. The resumed run equals the uninterrupted one, its rows too."""
-    settings = (*RING, *STATEFUL, *MODES)
-    assert gantool("train", *settings, "hydra.run.dir=whole").code == 0
     with monkeypatch.context() as patch:
-        rude(patch, call, signal.SIGINT)
-        stopped = gantool("train", *settings, "hydra.run.dir=run")
-    assert stopped.code == 130 and f"after step {step}, which is saved" in stopped.err
-    assert [row["step"] for row in rows()] == list(range(2, step, 2))
+        rude(patch, call, *signals)
+        stopped = gantool("train", *RING, *STATEFUL, *MODES, "checkpoint_every=6", "hydra.run.dir=run")
+    assert stopped.code == code and "Traceback" not in stopped.err
+    assert (f"after step {saved}, which is saved" in stopped.err) == (len(signals) == 1)
+    assert checkpoint.steps(RunFolder(RUN))[-1] == saved
+    assert [row["step"] for row in rows()] == list(range(2, 2 * call, 2))
     assert gantool("train", "resume=run").code == 0
-    assert differing(state("whole"), state("run")) == set()
+    assert differing(state(whole), state("run")) == set()
     clocks = {"seconds", "images_per_second"}
-    told = [[{name: row[name] for name in row.keys() - clocks} for row in rows(run)] for run in ("whole", "run")]
+    told = [[{name: row[name] for name in row.keys() - clocks} for row in rows(run)] for run in (whole, "run")]
     assert told[0] == told[1]
     assert status.read(RunFolder(RUN))["state"] == "done"
-
-
-def test_a_second_signal_ends_an_evaluation_too(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
-    rude(monkeypatch, 4, signal.SIGTERM)
-    assert gantool("train", *RING, *MODES, "hydra.run.dir=run").code == 143
-    assert checkpoint.steps(RunFolder(RUN)) == [8]
 
 
 def test_rows_say_what_their_metrics_depend_on(gantool: Gantool) -> None:
