@@ -20,6 +20,9 @@ from gantool.metrics.fid import FID
 from toys import refusal
 
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     """He et al. 2015's initial weights, and biases: the features of different images differ."""

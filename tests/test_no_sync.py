@@ -140,7 +140,8 @@ def config(compose, kind: str, tricks: tuple[str, ...] = (), *overrides: str) ->
     suited = [key for name, keys in SUITED.items() if name in overrides for key in keys]
     small = suited if any(key.startswith("architecture=") for key in suited) else [*SMALL[kind], *suited]
     made = copy.deepcopy(cached(*small, "batch_size=4", "architecture.latent_dim=16", *overrides))
-    made["trick"] = dict(made.get("trick") or {}) | {name: cached(f"trick=[{name}]")["trick"][name] for name in tricks}
+    each = cached(f"trick=[{','.join(TRICKS)}]")["trick"]
+    made["trick"] = dict(made.get("trick") or {}) | {name: copy.deepcopy(each[name]) for name in tricks}
     return made
 
 

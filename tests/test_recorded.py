@@ -7,6 +7,7 @@ replaces instead of writing to, an optimiser that counts on the host: each makes
 
 import copy
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +26,12 @@ from test_no_sync import OBJECTIVES, TRICKS, UPDATES, built, config, options, re
 from toys import bilinear, plain, players
 
 LATER = 3  # rounds that the record is tried on
+
+
+@pytest.fixture(autouse=True)
+def no_stacks(monkeypatch) -> None:
+    """torch.fx notes the Python stack at each operation, which takes a third of the time."""
+    monkeypatch.setattr(traceback, "extract_stack", lambda *_, **__: traceback.StackSummary())
 
 
 class Traced:
