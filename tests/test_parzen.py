@@ -126,3 +126,4 @@ def test_the_facts_and_a_bad_grid():
     metric(drawing(to_float(digits.load("train").pixels)), digits)
     assert {"samples": 10, "reference": "test", "reference_size": 150}.items() <= metric.facts().items()
     assert "metric.parzen.low=2 is above" in refusal(Parzen(low=2, high=1).check, digits, None)
+    assert "two test examples" in refusal(Parzen().check, data(0, test=torch.zeros(1, 1)), None)

@@ -89,6 +89,26 @@ def test_minutes_end_a_run(gantool: Gantool) -> None:
     assert all(second < 0.12 for second in seconds[:-1])
 
 
+def test_the_speed_in_a_row_leaves_evaluations_out(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that a step moves on by a second and an evaluation by an hour: 16 images a second."""
+    now = [0.0]
+
+    def takes(seconds: float, call: Any) -> Any:
+        def timed(*args: Any) -> Any:
+            now[0] += seconds
+            return call(*args)
+
+        return timed
+
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Assembly, "step", takes(1, Assembly.step))
+    monkeypatch.setattr(Assembly, "evaluate", takes(3600, Assembly.evaluate))
+    few = ("steps=6", "tick_every=1", "evaluate_every=2", "metric=[modes]", "metric.modes.samples=9")
+    assert gantool("train", *TINY, *few).code == 0
+    assert [row["seconds"] for row in rows()] == [1, 2, 3603, 3604, 7205, 7206]
+    assert [row["images_per_second"] for row in rows()] == [16] * 6
+
+
 def test_rows_are_means_over_their_tick(gantool: Gantool, compose: Any) -> None:
     """Against the same steps played by hand, one at a time."""
     assert gantool("train", *TINY, "steps=6", "tick_every=3", "sample_every=100").code == 0

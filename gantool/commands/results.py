@@ -28,7 +28,7 @@ HEAD = """\
 # What the experiments reach
 
 Made by `make results`, which is `gantool results`: every experiment of conf/experiment that states a figure is trained
-and compared with it. Figures are those of the last row of metrics.jsonl, {seeds}; the paper's are
+and compared with it. Figures are those of training's last row of metrics.jsonl, {seeds}; the paper's are
 of its own networks, data and training.
 
 """
@@ -57,7 +57,9 @@ class Experiment(NamedTuple):
 def run(argv: Sequence[str]) -> int:
     """0 if every run reached what its experiment states."""
     parser = argparse.ArgumentParser(
-        "gantool results", description="Train the experiments that state a figure, and write what they reach."
+        "gantool results",
+        description="Train the experiments that state a figure, and write what they reach: figures of training's last "
+        "row. What `gantool evaluate` finds later, perhaps by other settings, does not count.",
     )
     parser.add_argument(
         "names", nargs="*", metavar="EXPERIMENT", help="train and print only these; the page has all there are"

@@ -4,6 +4,7 @@ import logging
 import math
 import shlex
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ class Training:
         self.watch, self.warnings = Watch(), list[dict[str, Any]]()
         self.stop = Stop()
         self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
+        self.evaluated = 0.0  # seconds that were spent on the metrics of a row, which its successor's speed leaves out
 
     def run(self) -> float | None:
         from gantool.runs import status
@@ -97,11 +99,14 @@ class Training:
         """A signal gives it up at once: the run goes on with it when it is resumed."""
         if not self.parts.metrics.chosen:
             return {}
+        began = time.monotonic()
         try:
             with self.progress.evaluating() as tell:
                 return self.parts.evaluate(self.stop, tell)
         except Abandoned:
             return None
+        finally:
+            self.evaluated = time.monotonic() - began
 
     def row(self, means: dict[str, Any]) -> bool:
         steps, seconds = self.clock.step - self.row_at[0], self.clock.seconds - self.row_at[1]
@@ -111,7 +116,7 @@ class Training:
             row |= self.parts.diversity()
         row["seconds"] = self.clock.seconds
         row["images_per_second"] = steps * self.parts.images_per_step / seconds if seconds > 0 else None
-        self.row_at = (self.clock.step, self.clock.seconds)
+        self.row_at, self.evaluated = (self.clock.step, self.clock.seconds + self.evaluated), 0.0
         columns = {name: value for name, value in row.items() if name != "measured"}
         self.records.row(row, columns)
         self.last = row

@@ -153,7 +153,10 @@ class Metric(Protocol):
     columns: tuple[str, ...]  # names of the numbers that it may give; no two metrics share one
 
     def check(self, dataset: Dataset, objective: Any) -> None:
-        """Before anything is trained: raises UsageError where this data or objective cannot be measured so."""
+        """Before anything is trained: raises UsageError where this data or objective cannot be measured so.
+
+        Splits that it needs are loaded here too: `load` refuses those that there are not.
+        """
         ...
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]: ...

@@ -41,7 +41,8 @@ class Parzen:
     def check(self, dataset: Dataset, objective: Any) -> None:
         if self.low > self.high:
             raise UsageError(f"metric.parzen.low={self.low} is above metric.parzen.high={self.high}: give less")
-        dataset.load("test")  # there is one
+        if not all(map(len, self.splits(dataset))):
+            raise UsageError("metric=[parzen] needs two test examples: hold out more, or drop it")
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
         device = exact(trained.device)
