@@ -133,6 +133,22 @@ def test_a_round_that_waits_is_found_in_the_last_rehearsal(cuda):
     assert cuda.mode == 0
 
 
+def test_a_round_that_makes_a_tensor_anew_is_not_captured(cuda):
+    """A graph would go on to read and write the one before."""
+    state, play = duel()
+    state.game.register_buffer("mean", torch.zeros(2))
+
+    def renewing(kind):
+        play()
+        state.game.mean = state.game.mean + 1
+
+    rounds = Rounds(renewing, CudaGraphs(state))
+    for _ in range(5):
+        rounds(None)
+    assert rounds.reason == "a step makes mean anew, instead of writing to it"
+    assert not rounds.records and state.game.mean.tolist() == [5, 5]
+
+
 def test_a_broken_capture_is_mended(cuda):
     """All that it changed on the host is put back, and torch's own belief that it still captures is corrected."""
     state, play = duel()

@@ -133,6 +133,24 @@ def test_without_a_compiler_rounds_are_played(monkeypatch, caplog):
     assert told(caplog)[-1].endswith("without compilation: RuntimeError: No working C++ compiler found")
 
 
+def test_rounds_that_make_a_tensor_anew_are_not_tried_for_ever(caplog):
+    """Each try costs two copies of the state."""
+    state, rounds = duel()
+    state.game.register_buffer("mean", torch.zeros(2))
+    step = rounds.play
+
+    def renewing(kind):
+        step(kind)
+        state.game.mean = state.game.mean + 1
+
+    rounds.play = renewing
+    with caplog.at_level(logging.INFO):
+        for _ in range(6):
+            rounds(None)
+    assert "makes some of its tensors anew" in told(caplog)[-1]
+    assert state.game.mean.tolist() == [6, 6]
+
+
 def forgets(module, tensors, options):
     return lambda *tensors: ()
 

@@ -34,12 +34,15 @@ class CudaGraphs:
         if reason is not None:
             play()
             return reason
-        here = torch.cuda.current_stream(self.device)
+        before, here = self.state.addresses(), torch.cuda.current_stream(self.device)
         self.stream.wait_stream(here)
         with torch.cuda.stream(self.stream), _watched(last) as waits:
             play()
         here.wait_stream(self.stream)
-        return f"a step waits for the device at {waits[0]}" if waits else None
+        if waits:
+            return f"a step waits for the device at {waits[0]}"
+        moved = self.state.moved(before)
+        return f"a step makes {moved} anew, instead of writing to it" if last and moved else None
 
     def record(self, play: Play) -> Play:
         """A capture runs nothing on the device; what it leaves behind on the host where it fails is mended."""

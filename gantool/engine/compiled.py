@@ -19,6 +19,7 @@ from gantool.engine.trace import traced
 
 log = logging.getLogger(__name__)
 APART = 0.3  # of the way of one round: bfloat16 and Adam turn few of the smallest gradients; what is wrong turns most
+TRIES = 3  # the first step makes the moments; one that makes tensors in each cannot be compiled
 PAYS_FROM = 30_000  # steps: an operation takes about 80 ms to compile, once, and 5 us less in each step
 
 
@@ -29,7 +30,7 @@ class Compiler:
     rehearsals = 0  # a resumed run must compute its first step as the uninterrupted one did
 
     def __init__(self, state: State):
-        self.state = state
+        self.state, self.tries = state, 0  # in a row that made some tensor anew
 
     def rehearse(self, play: Play, last: bool) -> None:
         raise AssertionError("rounds are compiled at once")
@@ -39,11 +40,15 @@ class Compiler:
 
         A compiled round that does not lead where the plain one leads is refused: compilers have defects.
         """
+        if self.tries == TRIES:
+            raise Unfit("each step makes some of its tensors anew, instead of writing to them")
         saved, addresses = self.state.copy(), self.state.addresses()
         try:
             play()
-            if self.state.addresses() != addresses:
+            self.tries += 1
+            if self.state.moved(addresses):
                 return None
+            self.tries = 0
             plain = self.state.copy()
             self.state.put_back(saved)
             record = self._compiled(play)

@@ -35,6 +35,10 @@ class State:
     def addresses(self) -> dict[str, int]:
         return {name: tensor.data_ptr() for name, tensor in self.tensors().items()}
 
+    def moved(self, before: Mapping[str, int]) -> str | None:
+        """A tensor that does not lie where it did, or is new: a record made before would not find it."""
+        return next((name for name, where in self.addresses().items() if before.get(name) != where), None)
+
     def copy(self) -> Saved:
         """Of all that a checkpoint would hold of them."""
         kept = self.game.state_dict().keys()
