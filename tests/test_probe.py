@@ -107,6 +107,13 @@ def test_linear_classes_are_found_and_more_labels_help():
     assert metric.facts()["numbers"] == 6
 
 
+def test_one_label_a_class_is_enough_to_separate_what_lies_far_apart():
+    """Nothing is left to choose the cost by."""
+    features, label = torch.tensor([[-5.0], [5.0]]).double(), torch.tensor([0, 1])
+    tested = torch.tensor([[-6.0], [-3.0], [4.0], [9.0]]).double()
+    assert accuracy(features, label, tested, torch.tensor([0, 0, 1, 1])) == 1
+
+
 def test_what_is_not_in_the_layers_is_not_found():
     """Of three classes as frequent as each other, chance finds a third; 300 examples scatter by 0.03."""
     found, *_ = probed(lambda images: [images[:, 3:]], [300])

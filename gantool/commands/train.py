@@ -115,7 +115,7 @@ class Training:
         if self._sampled():
             row |= self.parts.diversity()
         row["seconds"] = self.clock.seconds
-        row["images_per_second"] = steps * self.parts.images_per_step / seconds if seconds > 0 else None
+        row["images_per_second"] = steps * self.parts.images_per_step / seconds if steps and seconds > 0 else None
         self.row_at, self.evaluated = (self.clock.step, self.clock.seconds + self.evaluated), 0.0
         columns = {name: value for name, value in row.items() if name != "measured"}
         self.records.row(row, columns)

@@ -58,6 +58,8 @@ def inception(key: str, weights: str | None, device: Device) -> Inception:
         with _patience():
             return _inception(path, device or torch.device("cpu"))
     except RuntimeError as error:  # names or shapes of another network
+        if path is None or isinstance(error, torch.OutOfMemoryError):
+            raise
         raise UsageError(foreign) from error
     except OSError as error:  # no file; URLError, a broken connection, a full disk
         reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
