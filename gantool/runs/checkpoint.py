@@ -133,7 +133,12 @@ def keep(folder: RunFolder, last: int, best: int | None) -> None:
 
 
 def rewind(folder: RunFolder, step: int) -> None:
-    """Forget the checkpoints and sample grids after `step`: a run that goes on from there will make its own."""
+    """Forget the checkpoints and sample grids after `step`: a run that goes on from there will make its own.
+
+    And what a process that was killed had begun to write.
+    """
+    for leftover in [*folder.checkpoints.glob(".*.tmp"), *folder.samples.glob(".*.tmp"), *folder.root.glob(".*.tmp")]:
+        leftover.unlink(missing_ok=True)
     for path in [*folder.checkpoints.glob("step_*.pt"), *folder.samples.glob("step_*.png")]:
         with suppress(ValueError):  # another name that begins alike
             if int(path.stem.removeprefix("step_")) > step:
