@@ -1,6 +1,7 @@
 """Helpers that several test files use."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,13 @@ def kept_for_all_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Classifiers and the like stay among the tests, and are shared by parallel workers."""
     base = tmp_path_factory.getbasetemp()
     os.environ["GANTOOL_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> None:
+    """A shell starts what it runs in the background deaf to Ctrl-C; tests that send one expect it to be heard."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,7 @@ def test_one_folder_is_no_class(root):
 
 
 def test_train_and_test_folders_are_the_splits(root, caplog):
+    caplog.set_level("WARNING")
     for name, colour in {
         "Train/b/1.png": RED,
         "Train/a/2.png": GREEN,

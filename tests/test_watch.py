@@ -158,7 +158,7 @@ def test_d_wins_at_a_hundred_times_the_rate(gantool: Gantool):
 
 def test_a_generator_in_one_mode(gantool: Gantool):
     """At such a rate its hidden units die: it draws one point, whatever the latent."""
-    done = gantool("train", *SMALL, "optimizer.generator.lr=0.1", "steps=640", "sample_every=64", "tick_every=32")
+    done = gantool("train", *SMALL, "optimizer.generator.lr=1.0", "steps=640", "sample_every=64", "tick_every=32")
     assert done.code == 0, done.err
     assert warned() == ["samples_collapsed"]
     assert re.search(r"they lie 0\.\d% as far apart as the data\. Against it: update=unrolled", done.err)
