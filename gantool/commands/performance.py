@@ -4,6 +4,7 @@ Each section is measured by itself and takes the place of the one that the page 
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,7 @@ class Options(NamedTuple):
 
 
 def run(argv: Sequence[str]) -> int:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the gantool command does
     parser = argparse.ArgumentParser("performance", description="Measure the speed, and write it down.")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; default all")
     parser.add_argument("--rounds", type=int, default=7, help="windows of each contender; default %(default)s")
