@@ -87,8 +87,9 @@ def _main(argv: list[str]) -> int:
     if COMMANDS[name].hydra:
         from gantool.cli import launch
 
-        # threads that spin while they wait cost a factor of 20 where jobs share the cores; read when torch is loaded
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # threads that spin long while they wait cost a factor of 20 where jobs share the cores, and threads that sleep
+        # at once a factor of 2 where they do not; read by GNU's OpenMP when torch is loaded
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         return launch.run(name, rest)
     return _plain(name, rest)
 

@@ -88,7 +88,7 @@ def measured(config: dict[str, Any], command: str, settings: Sequence[str] | Non
 
 def untuned() -> dict[str, str]:
     """The environment as it was before gantool set what suits it: a script of one's own has no such setting."""
-    return {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    return {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
 
 
 def startup(settings: Sequence[str]) -> dict[str, float]:

@@ -56,7 +56,7 @@ class Options(NamedTuple):
 
 
 def run(argv: Sequence[str]) -> int:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the gantool command does
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the gantool command does
     parser = argparse.ArgumentParser("performance", description="Measure the speed, and write it down.")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; default all")
     parser.add_argument("--rounds", type=int, default=7, help="windows of each contender; default %(default)s")
