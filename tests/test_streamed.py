@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from gantool.config.build import Builder
-from gantool.engine import source as order_module
 from gantool.engine import streamed
 from gantool.engine.source import BatchSource, DeviceSource, Order
 from gantool.engine.streamed import Lane, StreamedSource, choose_source, fits
@@ -166,8 +165,7 @@ def test_a_container_s_limit_counts(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- the order
 
 
-def test_an_order_worked_out_ahead_is_the_same(monkeypatch):
-    """Each epoch is made once, by whichever thread."""
+def test_each_epoch_of_an_order_is_made_once():
     calls = []
 
     def make(epoch: int) -> Tensor:
@@ -175,11 +173,9 @@ def test_an_order_worked_out_ahead_is_the_same(monkeypatch):
         return torch.arange(7) + 100 * epoch
 
     expected = torch.cat([torch.arange(7) + 100 * epoch for epoch in range(5)])
-    monkeypatch.setattr(order_module, "LARGE", 7)
     order = Order(7, make)
     assert torch.equal(torch.cat([order.between(at, at + 5) for at in range(0, 35, 5)]), expected)
-    order.thread.shutdown()
-    assert calls == [0, 1, 2, 3, 4, 5]
+    assert calls == [0, 1, 2, 3, 4]
     assert torch.equal(Order(7, make).between(17, 30), expected[17:30])
 
 

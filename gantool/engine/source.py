@@ -1,7 +1,6 @@
 """Batches without the host: a dataset that lives on the device, and the prior."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +9,18 @@ from gantool.errors import UsageError
 from gantool.game.images import to_float
 from gantool.game.types import Images, Prior
 
-LARGE = 100_000  # examples from which on a thread works out the epochs ahead: ten million take half a second
-
 
 class Order:
-    """A sequence of examples, made an epoch at a time; that of the next one is worked out ahead."""
+    """A sequence of examples, made an epoch at a time: half a second for ten million.
+
+    Not by a thread of its own: torch would begin a second pool of threads there, and GNU's OpenMP lets no thread spin
+    where there are more of them than cores, so that every step of a small net takes nearly twice the time.
+    """
 
     def __init__(self, size: int, make: Callable[[int], Tensor]):
         """`make(epoch)` gives the (size,) indices of that epoch."""
         self.size, self.make = size, make
         self.epoch, self.indices = -1, torch.empty(0, dtype=torch.int64)
-        self.thread = ThreadPoolExecutor(1, "order") if size >= LARGE else None
-        self.ahead: Future[Tensor] | None = None
 
     def between(self, start: int, stop: int) -> Tensor:
         """(stop - start,) the examples at these positions, counted since the run began."""
@@ -34,10 +33,7 @@ class Order:
 
     def _of(self, epoch: int) -> Tensor:
         if epoch != self.epoch:
-            expected = self.ahead is not None and epoch == self.epoch + 1
-            self.indices = self.ahead.result() if self.ahead and expected else self.make(epoch)
-            self.epoch = epoch
-            self.ahead = self.thread.submit(self.make, epoch + 1) if self.thread else None
+            self.epoch, self.indices = epoch, self.make(epoch)
         return self.indices
 
 
