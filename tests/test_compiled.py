@@ -114,6 +114,18 @@ def told(caplog) -> list[str]:
     return [record.message for record in caplog.records if record.name.startswith("gantool")]
 
 
+def assert_all_is_as_if_nobody_had_wished_to_compile(caplog) -> None:
+    ends = []
+    for wished in (True, False):
+        state, rounds = duel()
+        rounds.reason = None if wished else "not wanted"
+        with caplog.at_level(logging.INFO):
+            for _ in range(ROUNDS):
+                rounds(None)
+        ends.append(state.copy())
+    assert all(torch.equal(value, ends[1].tensors[name]) for name, value in ends[0].tensors.items())
+
+
 def test_without_a_compiler_rounds_are_played(monkeypatch, caplog):
     """Nothing is lost: all is as if nobody had wished to compile, and one line tells."""
 
@@ -121,15 +133,7 @@ def test_without_a_compiler_rounds_are_played(monkeypatch, caplog):
         raise RuntimeError("No working C++ compiler found\nand much more")
 
     monkeypatch.setattr("torch._inductor.compile", fails)
-    ends = []
-    for recorded in (True, False):
-        state, rounds = duel()
-        rounds.reason = None if recorded else "not wanted"
-        with caplog.at_level(logging.INFO):
-            for _ in range(ROUNDS):
-                rounds(None)
-        ends.append(state.copy())
-    assert all(torch.equal(value, ends[1].tensors[name]) for name, value in ends[0].tensors.items())
+    assert_all_is_as_if_nobody_had_wished_to_compile(caplog)
     assert told(caplog)[-1].endswith("without compilation: RuntimeError: No working C++ compiler found")
 
 
@@ -169,15 +173,7 @@ def spoils(module, tensors, options):
 def test_a_compiler_that_is_wrong_is_found(monkeypatch, caplog, compiler):
     """All is as if nobody had wished to compile."""
     monkeypatch.setattr("torch._inductor.compile", compiler)
-    ends = []
-    for recorded in (True, False):
-        state, rounds = duel()
-        rounds.reason = None if recorded else "not wanted"
-        with caplog.at_level(logging.INFO):
-            for _ in range(ROUNDS):
-                rounds(None)
-        ends.append(state.copy())
-    assert all(torch.equal(value, ends[1].tensors[name]) for name, value in ends[0].tensors.items())
+    assert_all_is_as_if_nobody_had_wished_to_compile(caplog)
     assert "elsewhere" in told(caplog)[-1]
 
 

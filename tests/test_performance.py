@@ -9,6 +9,7 @@ import torch
 from gantool.commands import bench, costs, performance
 from gantool.commands.subject import Run
 from gantool.engine import allocator
+from gantool.errors import RunError
 from gantool.measure.blank import Blank
 from gantool.measure.report import Report
 from gantool.measure.windows import Spread, Window
@@ -163,6 +164,17 @@ def test_a_run_is_let_go_for_so_many_steps_and_writes_what_it_always_writes(comp
         8,
     ]  # of 5 + 5, the last not yet
     assert {path.name for path in Path(folder).rglob("step_00000004.*")} == {"step_00000004.png", "step_00000004.pt"}
+
+
+def test_a_run_that_ends_too_early_is_not_waited_for(compose, monkeypatch):
+    """It has no steps left, or has failed."""
+    run = Run(plain(compose(*TINY, "steps=8", "tick_every=2")))  # five are warm-up
+    with pytest.raises(RunError, match="ended 2 steps too early: its budget is spent"):
+        run.steps(5)
+    run = Run(plain(compose(*TINY, "steps=100", "tick_every=2")))
+    monkeypatch.setattr(run.training, "row", lambda means: [][0])
+    with pytest.raises(RunError, match="steps too early: list index out of range"):
+        run.steps(5)
 
 
 def test_blank_images_are_as_many_as_wished_and_take_no_disk(monkeypatch: pytest.MonkeyPatch):

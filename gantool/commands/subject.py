@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gantool.errors import RunError
 from gantool.measure.process import serve
 
 WARM_UP = 5  # rounds of each kind before anything is measured: a graph is rehearsed three times, then recorded
@@ -164,7 +165,7 @@ class Run:
         from gantool.runs.folder import RunFolder
 
         self.folder = tempfile.TemporaryDirectory(prefix="gantool-bench-")
-        self.left = 0
+        self.left, self.error = 0, None  # type: int, BaseException | None
         self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
         self.training = run = Training(OmegaConf.create(config), RunFolder(self.folder.name), {}, [])
         stepped = run.stepped
@@ -183,7 +184,11 @@ class Run:
 
     def _train(self, run: Any) -> None:
         self.go.acquire()
-        run.run()
+        try:
+            run.run()
+        except BaseException as error:  # told by the thread that waits
+            self.error = error
+        self.done.release()
 
     def steps(self, count: int) -> tuple[int, float]:
         from gantool.measure.machine import wait
@@ -192,6 +197,8 @@ class Run:
         began, self.left = time.perf_counter(), count
         self.go.release()
         self.done.acquire()
+        if self.left:
+            raise RunError(f"the training ended {self.left} steps too early: {self.error or 'its budget is spent'}")
         wait(self.device)
         return count, time.perf_counter() - began
 

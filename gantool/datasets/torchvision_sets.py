@@ -2,10 +2,7 @@
 
 import logging
 import os
-import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,10 +12,9 @@ from gantool.errors import UsageError
 from gantool.game.images import check_split, resize, to_channels
 from gantool.game.ranges import Count, Natural
 from gantool.game.types import Images
+from gantool.runs.downloads import patience
 
 logger = logging.getLogger(__name__)
-
-PATIENCE = 30.0  # seconds without an answer after which a download is given up
 
 
 class Known(NamedTuple):
@@ -100,7 +96,7 @@ class TorchvisionSet:
         """Into a folder of its own, then moved file by file, so that jobs that download at once share no half file."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".download-", dir=self.root) as spare, _patience():
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=self.root) as spare, patience():
                 maker(spare, download=True)
                 _move_files(Path(spare), self.root)
         except Exception as error:  # URLError, HTTPException, RuntimeError, TarError, ...: torchvision passes all on
@@ -109,17 +105,6 @@ class TorchvisionSet:
                 f"{trouble}, and the download failed ({reason}): "
                 "set dataset.root to the folder that has it, or copy its files there"
             ) from error
-
-
-@contextmanager
-def _patience() -> Iterator[None]:
-    """torchvision waits for a silent server for ever; this does not."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _move_files(source: Path, target: Path) -> None:

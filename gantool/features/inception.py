@@ -1,9 +1,6 @@
 """Inception-v3 as the field's FID, KID and inception score have it: TensorFlow's weights of 2015, by torch-fidelity."""
 
 import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -14,9 +11,9 @@ from gantool.errors import UsageError
 from gantool.features.cache import digest
 from gantool.game.images import to_channels
 from gantool.game.types import Device
+from gantool.runs.downloads import patience
 
 AT_ONCE = 64  # images
-PATIENCE = 30.0  # seconds without an answer after which the download is given up
 
 
 class Inception:
@@ -55,7 +52,7 @@ def inception(key: str, weights: str | None, device: Device) -> Inception:
     try:
         if path and not _harmless(path):
             raise UsageError(foreign)
-        with _patience():
+        with patience():
             return _inception(path, device or torch.device("cpu"))
     except RuntimeError as error:  # names or shapes of another network
         if path is None or isinstance(error, torch.OutOfMemoryError):
@@ -81,14 +78,3 @@ def _harmless(path: str) -> bool:
 @lru_cache(maxsize=1)  # the metrics of a run share one
 def _inception(path: str | None, device: torch.device) -> Inception:
     return Inception(path, device)
-
-
-@contextmanager
-def _patience() -> Iterator[None]:
-    """torch waits for a silent server for ever; this does not."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

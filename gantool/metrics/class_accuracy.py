@@ -1,5 +1,6 @@
 """Which classes a generator draws, as a judge reads them that was trained on the data."""
 
+import math
 from typing import Any
 
 import torch
@@ -60,9 +61,10 @@ class ClassAccuracy(Judged):
         for label in range(self.classes):
             drawn = trained.fakes(self.samples, label)
             right.append(float((self.read(drawn) == label).double().mean()))
-            variety.append(_variance(drawn) / _variance(to_float(data.pixels[data.labels == label])))
+            spread = _variance(to_float(data.pixels[data.labels == label]))
+            variety += [_variance(drawn) / spread] if spread > 0 else []  # not of a class of one image
         accuracy = {"class_accuracy": sum(right) / len(right), "class_accuracy_worst": min(right)}
-        return {**accuracy, "class_variety": sum(variety) / len(variety)}
+        return {**accuracy, "class_variety": sum(variety) / len(variety) if variety else math.nan}
 
     def facts(self) -> dict[str, Any]:
         return super().facts() | {"samples": self.samples * self.classes}

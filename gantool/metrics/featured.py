@@ -8,6 +8,7 @@ from torch import Tensor
 from gantool.errors import UsageError
 from gantool.features.extractors import Extractor, choose
 from gantool.features.sets import Features, Reference, of_samples
+from gantool.game.distances import Report, exact
 from gantool.game.ranges import Count, Share
 from gantool.game.types import Dataset, Device, Trained
 
@@ -81,3 +82,27 @@ class Compared(Featured):
 
     def facts(self) -> dict[str, Any]:
         return super().facts() | {"reference": self.split, "reference_size": self.compared}
+
+
+@dataclass
+class ByNeighbours(Compared):
+    """Compares balls around vectors, each as far as its `neighbours`-th neighbour. Two columns of one measurement."""
+
+    neighbours: Count = 5
+
+    @property
+    def least(self) -> int:
+        return self.neighbours + 1
+
+    def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
+        fakes, reals = (side.double().to(exact(trained.device)) for side in self.pair(trained, dataset))
+        key = (self.extractor.fingerprint, self.samples, self.split, self.reference, self.neighbours)
+        found = trained.once((self.measured.__qualname__, *key), lambda: self.measured(fakes, reals, trained.report))
+        return {name: found[name] for name in self.columns}
+
+    def measured(self, fakes: Tensor, reals: Tensor, report: Report) -> dict[str, float]:
+        """(N, F), (M, F) float64 -> both columns."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"neighbours": self.neighbours}
