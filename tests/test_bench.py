@@ -440,5 +440,5 @@ def test_the_first_step_is_waited_for_and_the_run_is_stopped(tmp_path, monkeypat
     run = tmp_path / "run"
     assert 0 < bench.first_step([f"hydra.run.dir={run}"], run) < 60
     assert (run / "saved").exists()
-    with pytest.raises(RunError, match="gantool train did not start: no such thing"):
+    with pytest.raises(RunError, match="gantool train has ended: no such thing"):
         bench.first_step(["broken", f"hydra.run.dir={tmp_path / 'other'}"], tmp_path / "other")

@@ -7,14 +7,12 @@ import pytest
 import torch
 
 from gantool.commands import bench, costs, performance
-from gantool.commands.subject import Run
 from gantool.engine import allocator
 from gantool.errors import RunError
 from gantool.measure.blank import Blank
 from gantool.measure.report import Report
 from gantool.measure.windows import Spread, Window
-from gantool.runs import rows
-from toys import plain, refusal
+from toys import refusal
 
 FACTS = {
     "device": "cpu", "cpu": "a processor", "threads": 2, "precision": "bf16", "way": "eager", "batch_size": 64,
@@ -80,9 +78,41 @@ def test_overhead_is_the_time_beyond_that_of_the_steps_alone(monkeypatch: pytest
     """1000 steps in 10.2 and 10.4 s, where alone they take 10: 2 % and 4 % longer."""
     windows = [[Window(1000, 10.2), Window(1000, 10.4), Window(1000, 10.4)], [Window(1000, 10.0)] * 3]
     seen: list[Any] = []
-    monkeypatch.setattr(performance, "in_turns", lambda *given: (seen.append(given), (windows, FACTS))[1])
+    monkeypatch.setattr(performance, "Process", Knowing)
+    monkeypatch.setattr(performance, "take_turns", lambda *given: (seen.extend(given), windows)[1])
     assert "**4.0% (3.0% to 4.0%)** (goal: at most 2%)" in section("overhead")
-    assert [task["play"] for task in seen[0][0]] == ["train", "gantool"] and seen[0][2] == 1000
+    assert seen[0][0].settings[-1] == "steps=10000" and isinstance(seen[0][1].process, Knowing) and seen[2] == 1000
+
+
+class Knowing:
+    """A process that knows the facts only."""
+
+    def __init__(self, *task: Any):
+        assert task[1]["play"] == "gantool"
+
+    def __enter__(self) -> "Knowing":
+        return self
+
+    def __exit__(self, *failure: object) -> None: ...
+
+    def answer(self) -> str:
+        return "ready"
+
+    def ask(self, do: str) -> Any:
+        assert do == "facts"
+        return FACTS
+
+
+def test_a_window_of_the_whole_is_as_long_as_its_rows_say(tmp_path: Path):
+    """Between the rows of steps 4 and 8; the training is stopped there."""
+    whole = performance.Whole((*TINY, "steps=100000", "tick_every=2"))
+    steps, seconds = whole.window(4)
+    assert steps == 4 and 0 < seconds < 5
+
+
+def test_a_training_that_ends_too_early_is_not_waited_for():
+    with pytest.raises(RunError, match=r"(?s)gantool train has ended: .*done at step 6"):
+        performance.Whole((*TINY, "steps=6", "tick_every=2")).window(4)
 
 
 def test_growth_is_relative_to_the_smallest_set_and_the_largest_is_streamed(monkeypatch: pytest.MonkeyPatch):
@@ -149,32 +179,6 @@ def test_every_trick_has_its_line(tmp_path: Path, capsys: pytest.CaptureFixture,
 
 
 # What is measured
-
-
-def test_a_run_is_let_go_for_so_many_steps_and_writes_what_it_always_writes(compose):
-    run = Run(plain(compose(*TINY, "steps=100", "tick_every=2", "sample_every=4", "checkpoint_every=4")))
-    steps, seconds = run.steps(5)
-    assert steps == 5 and seconds > 0
-    run.training.records.flush()
-    folder = run.folder.name
-    assert [row["step"] for row in rows.read(Path(folder, "metrics.jsonl"))] == [
-        2,
-        4,
-        6,
-        8,
-    ]  # of 5 + 5, the last not yet
-    assert {path.name for path in Path(folder).rglob("step_00000004.*")} == {"step_00000004.png", "step_00000004.pt"}
-
-
-def test_a_run_that_ends_too_early_is_not_waited_for(compose, monkeypatch):
-    """It has no steps left, or has failed."""
-    run = Run(plain(compose(*TINY, "steps=8", "tick_every=2")))  # five are warm-up
-    with pytest.raises(RunError, match="ended 2 steps too early: its budget is spent"):
-        run.steps(5)
-    run = Run(plain(compose(*TINY, "steps=100", "tick_every=2")))
-    monkeypatch.setattr(run.training, "row", lambda means: [][0])
-    with pytest.raises(RunError, match="steps too early: list index out of range"):
-        run.steps(5)
 
 
 def test_blank_images_are_as_many_as_wished_and_take_no_disk(monkeypatch: pytest.MonkeyPatch):

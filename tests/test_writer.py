@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantool.errors import RunError
+from gantool.loggers.tensorboard import TensorBoard
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
 from gantool.runs.records import Records
@@ -118,6 +120,38 @@ def test_only_copies_that_are_waited_for_may_come_later():
 
     checkpoint.snapshot({"weight": torch.ones(3).as_subclass(Elsewhere)})
     assert asked == [False]
+
+
+class Operations(TorchDispatchMode):
+    """Notes what is computed in this thread."""
+
+    def __init__(self, seen: set[str]):
+        super().__init__()
+        self.seen = seen
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.add(operation.overloadpacket.__name__)
+        return operation(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2,)])
+def test_nothing_is_computed_with_torch_in_the_background(tmp_path, monkeypatch, shape):
+    """It would begin a second pool of threads, for which each step of the training pays. Views are no computation."""
+    seen: set[str] = set()
+
+    def watched(self: Writer, job: Any, run: Any = Writer._run) -> None:
+        with Operations(seen):
+            run(self, job)
+
+    monkeypatch.setattr(Writer, "_run", watched)
+    folder, net = RunFolder(tmp_path), torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    with Records(folder, {"tensorboard": TensorBoard(folder.events, 0)}, 1) as kept:
+        kept.picture(1, torch.randn(16, *shape), 4, torch.randn(50, *shape))
+        kept.row({"step": 1, "d_loss": 0.5}, {"step": 1, "d_loss": 0.5})
+        kept.checkpoint(1, {"net": net.state_dict()}, None, {})
+    assert folder.grid(1).exists() and folder.checkpoint(1).exists()
+    assert "detach" in seen  # the watch sees
+    assert seen <= {"detach", "alias", "slice", "permute", "select", "view", "_to_copy"}
 
 
 def test_status_never_names_a_best_checkpoint_that_is_not_there(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -95,23 +95,35 @@ def startup(settings: Sequence[str]) -> dict[str, float]:
     """Seconds until `gantool train` has done a step, and that `gantool sample` takes on the run that this leaves."""
     with tempfile.TemporaryDirectory(prefix="gantool-bench-") as folder:
         run = Path(folder) / "run"
-        first = first_step([*settings, "tick_every=1", f"hydra.run.dir={run}"], run)
+        first = first_step([*settings, "tick_every=1"], run)
         sample = timed([*python(), "sample", f"run={run}", f"out={folder}/samples.png"])
     return {"gantool train, first step": first, "gantool sample": sample}
 
 
 def first_step(settings: Sequence[str], run: Path) -> float:
-    """The first row of metrics.jsonl is written right after the first step; then the run is stopped, and saves."""
-    rows, began = RunFolder(run).rows, time.perf_counter()
+    """Seconds from the start of the process; the first row of metrics.jsonl is written right after the first step."""
+    began = time.perf_counter()
+    with training(settings, run) as check:
+        while not (RunFolder(run).rows.exists() and RunFolder(run).rows.stat().st_size):
+            check()
+            time.sleep(PATIENCE)
+        return time.perf_counter() - began
+
+
+@contextmanager
+def training(settings: Sequence[str], run: Path) -> Iterator[Callable[[], None]]:
+    """`gantool train` in its own process, which is stopped at the end; the function given raises if it has ended."""
     with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen([*python(), "train", *settings], stdout=said, stderr=said)
+        command = [*python(), "train", *settings, f"hydra.run.dir={run}"]
+        child = subprocess.Popen(command, stdout=said, stderr=said)
+
+        def check() -> None:
+            if child.poll() is not None:
+                said.seek(0)
+                raise RunError(f"gantool train has ended: {said.read().decode().strip()}")
+
         try:
-            while not (rows.exists() and rows.stat().st_size):
-                if child.poll() is not None:
-                    said.seek(0)
-                    raise RunError(f"gantool train did not start: {said.read().decode().strip()}")
-                time.sleep(PATIENCE)
-            return time.perf_counter() - began
+            yield check
         finally:
             child.terminate()
             child.wait()

@@ -6,6 +6,7 @@ Each section is measured by itself and takes the place of the one that the page 
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -19,7 +20,8 @@ from gantool.errors import UsageError
 from gantool.measure.process import Process
 from gantool.measure.report import Report, machine, number, spelled
 from gantool.measure.windows import Spread, Window, ratios, spread, take_turns
-from gantool.runs.folder import write_atomically
+from gantool.runs import rows
+from gantool.runs.folder import RunFolder, write_atomically
 
 HEAD = """\
 # Performance
@@ -36,7 +38,9 @@ LOOPS = {  # rows of the table, by device
     "cuda": (("bench_mlp", AGAINST), ("bench_dcgan", AGAINST), ("bench_dcgan", "batch_size=1024")),
 }
 COST_GOALS = {"ema": 1.03, costs.LAZY: 1.15, "instance_noise": 1.05}
-OVERHEAD_GOAL, OVERHEAD_STEPS = 0.02, 1000  # at the defaults the files of a run repeat every 1000 steps
+OVERHEAD_GOAL = 0.02
+BUDGET = {"cpu": 10_000, "cuda": 1_000_000}  # steps that take about two minutes
+CYCLES = 10  # times that each kind of file is written in a run at the defaults
 SIZES, FLAT = (1_000, 10_000, 100_000, 1_000_000, 10_000_000), 0.1
 STARTS = ("demo", "bench_dcgan")
 SLOW = 3  # times as long are the windows of a DCGAN on the CPU, a step of whose loop takes more than a second
@@ -134,16 +138,21 @@ def data(name: str, options: Options) -> list[str]:
 
 
 def overhead(options: Options) -> Iterator[str]:
+    import torch
+
     settings = ["experiment=bench_mlp", *data("bench_mlp", options)]
-    tasks = [{"play": play, "config": composed(*settings)} for play in ("train", "gantool")]
-    windows, facts = in_turns(tasks, min(options.rounds, 3), OVERHEAD_STEPS, Steps)
-    alone = spread([window.seconds for window in windows[1]])
+    budget = BUDGET["cuda" if torch.cuda.is_available() else "cpu"]
+    with Process(SUBJECT, {"play": "gantool", "config": composed(*settings)}) as process:
+        process.answer()
+        whole, alone = Whole((*settings, f"steps={budget}")), Steps(process)
+        windows = take_turns([whole, alone], min(options.rounds, 3), budget // CYCLES, PAUSE)
+        facts = process.ask("facts")
     lost = spread([1 / ratio - 1 for ratio in ratios(*windows)])
     yield "## What rows, grids and checkpoints cost"
     yield ""
-    yield f"How much longer {OVERHEAD_STEPS:,} steps of `gantool train {' '.join(settings)}` take with all that it"
-    yield f"writes at the defaults, TensorBoard too, than the steps alone, which take {spelled(alone)} s, in turns;"
-    yield f"{where(facts)}:"
+    yield f"How much longer a tenth of `gantool train {' '.join(whole.settings)}` takes, with all that it writes at"
+    yield "the defaults meanwhile, TensorBoard too, than as many steps alone, which take"
+    yield f"{spelled(spread([window.seconds for window in windows[1]]))} s, in turns; {where(facts)}:"
     yield ""
     yield f"**{percent(lost)}** (goal: at most {OVERHEAD_GOAL:.0%})"
 
@@ -159,6 +168,22 @@ class Steps(NamedTuple):
 
     def window(self, steps: float) -> Window:
         return Window(*self.process.ask("steps", count=int(steps)))
+
+
+class Whole(NamedTuple):
+    """`gantool train` itself. A window is its second so many steps, as its rows have timed them."""
+
+    settings: tuple[str, ...]
+
+    def window(self, steps: float) -> Window:
+        count = int(steps)
+        with tempfile.TemporaryDirectory(prefix="gantool-performance-") as folder:
+            run = RunFolder(Path(folder) / "run")
+            with bench.training(self.settings, run.root) as check:
+                while 2 * count not in (seconds := {row["step"]: row["seconds"] for row in rows.read(run.rows)}):
+                    check()
+                    time.sleep(PAUSE)
+        return Window(count, seconds[2 * count] - seconds[count])
 
 
 def startup(options: Options) -> Iterator[str]:
@@ -195,19 +220,14 @@ def growth(options: Options) -> Iterator[str]:
         )
 
 
-def in_turns(
-    tasks: Sequence[dict[str, Any]],
-    rounds: int,
-    amount: float,
-    kind: Callable[[Process], Any] = lambda process: process,
-) -> tuple[list[list[Window]], dict[str, Any]]:
+def in_turns(tasks: Sequence[dict[str, Any]], rounds: int, seconds: float) -> tuple[list[list[Window]], dict[str, Any]]:
     """The windows of each, and the facts of the last."""
     with ExitStack() as stack:
         contenders = []
         for task in tasks:
             contenders.append(stack.enter_context(Process(SUBJECT, task)))
             contenders[-1].answer()
-        return take_turns([kind(each) for each in contenders], rounds, amount, PAUSE), contenders[-1].ask("facts")
+        return take_turns(contenders, rounds, seconds, PAUSE), contenders[-1].ask("facts")
 
 
 def tricks(options: Options) -> Iterator[str]:

@@ -5,13 +5,10 @@ The first question is a task: {"play": one of PLAYS, "config": as of gantool tra
 
 import importlib
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gantool.errors import RunError
 from gantool.measure.process import serve
 
 WARM_UP = 5  # rounds of each kind before anything is measured: a graph is rehearsed three times, then recorded
@@ -155,54 +152,6 @@ class Tutorial:
         return {"name": self.name}
 
 
-class Run:
-    """The whole of `gantool train`, with all that it writes, in a thread that is let go for so many steps at a time."""
-
-    def __init__(self, config: dict[str, Any]):
-        from omegaconf import OmegaConf
-
-        from gantool.commands.train import Training
-        from gantool.runs.folder import RunFolder
-
-        self.folder = tempfile.TemporaryDirectory(prefix="gantool-bench-")
-        self.left, self.error = 0, None  # type: int, BaseException | None
-        self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
-        self.training = run = Training(OmegaConf.create(config), RunFolder(self.folder.name), {}, [])
-        stepped = run.stepped
-
-        def wait_for_leave(step: int) -> None:
-            stepped(step)
-            self.left -= 1
-            if not self.left:
-                self.done.release()
-                self.go.acquire()
-
-        run.stepped = wait_for_leave  # type: ignore[method-assign]
-        self.device = run.parts.device
-        threading.Thread(target=self._train, args=(run,), daemon=True).start()
-        self.steps(WARM_UP)
-
-    def _train(self, run: Any) -> None:
-        self.go.acquire()
-        try:
-            run.run()
-        except BaseException as error:  # told by the thread that waits
-            self.error = error
-        self.done.release()
-
-    def steps(self, count: int) -> tuple[int, float]:
-        from gantool.measure.machine import wait
-
-        wait(self.device)
-        began, self.left = time.perf_counter(), count
-        self.go.release()
-        self.done.acquire()
-        if self.left:
-            raise RunError(f"the training ended {self.left} steps too early: {self.error or 'its budget is spent'}")
-        wait(self.device)
-        return count, time.perf_counter() - began
-
-
 def _timed(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> tuple[int, float]:
     """Whole steps until so many seconds are over, and the time that they took in truth."""
     wait()
@@ -214,7 +163,7 @@ def _timed(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) ->
     return steps, time.perf_counter() - began
 
 
-PLAYS: dict[str, Callable[[dict[str, Any]], Any]] = {"gantool": Gantool, "loop": Tutorial, "train": Run}
+PLAYS: dict[str, Callable[[dict[str, Any]], Any]] = {"gantool": Gantool, "loop": Tutorial}
 
 if __name__ == "__main__":
     sys.exit(serve(lambda task: PLAYS[task["play"]](task["config"])))

@@ -259,13 +259,13 @@ def _finite(points: "Tensor") -> Any:
 
 
 def _pixels(images: "Tensor") -> Any:
-    """(N, C, H, W), uint8 or float in [-1, 1] -> NumPy (N, H, W, 1 or 3) uint8."""
-    import torch
+    """(N, C, H, W), uint8 or float in [-1, 1] -> NumPy (N, H, W, 1 or 3) uint8. By NumPy: see Writer."""
+    import numpy as np
 
-    images = images.detach()[:, : 3 if images.shape[1] >= 3 else 1].cpu()
-    if images.dtype != torch.uint8:
-        images = ((images.float().nan_to_num() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return images.permute(0, 2, 3, 1).contiguous().numpy()
+    pixels = images.detach()[:, : 3 if images.shape[1] >= 3 else 1].cpu().permute(0, 2, 3, 1).numpy()
+    if pixels.dtype != np.uint8:
+        pixels = ((np.nan_to_num(pixels, posinf=1, neginf=-1) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels)
 
 
 def _evenly(frames: list[Path], most: int) -> list[Path]:

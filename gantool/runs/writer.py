@@ -6,7 +6,11 @@ from typing import Self
 
 
 class Writer:
-    """One thread that works off jobs in turn. After one that fails no other is begun: what is told stays in order."""
+    """One thread that works off jobs in turn. After one that fails no other is begun: what is told stays in order.
+
+    No job computes with torch: that would begin a second pool of threads, and GNU's OpenMP lets no thread spin where
+    there are more of them than cores, so that from then on every step of a small net takes twice as long.
+    """
 
     def __init__(self) -> None:
         self.pool = ThreadPoolExecutor(1, "writer")
