@@ -95,6 +95,10 @@ class Assembly:
         objective, steps = self.game.objective, self.update.discriminator_steps
         if not objective.critic and steps > 1:
             raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
+        if not objective.critic and getattr(self.update, "shared_fakes", False):
+            raise UsageError(
+                "update.shared_fakes=true: this objective has no discriminator that shares: leave it out"
+            )
         used = self.config["architecture"]["class_conditional"] or objective.needs_labelled or objective.needs_classes
         if self.config["labels"] and not used:
             raise UsageError(
@@ -158,14 +162,16 @@ class Assembly:
         """After tensors that a recorded round would know have been replaced."""
         state = State(self.game, {"discriminator": self.d, "generator": self.g}, self.meters, self.device)
         self.rounds: Callable[[Hashable], None] = lambda kind: self.round()
-        ways = []  # how steps are played
+        self.recorded: dict[str, Rounds] = {}  # way -> rounds that are played in it
         if self.config["compile"] == "step" or (self.config["compile"] == "auto" and self._pays_to_compile()):
-            self.rounds = Rounds(self.rounds, Compiler(state))
-            ways.append("compiled")
+            self.rounds = self.recorded["compiled"] = Rounds(self.rounds, Compiler(state))
         if self.device.type == "cuda" and self.config["graph"] == "auto":
-            self.rounds = Rounds(self.rounds, CudaGraphs(state))
-            ways.append("CUDA graphs")
-        self.way = " and ".join(ways) or "eager"
+            self.rounds = self.recorded["CUDA graphs"] = Rounds(self.rounds, CudaGraphs(state))
+
+    @property
+    def way(self) -> str:
+        """How steps are played, so far as is known now."""
+        return " and ".join(way for way, rounds in self.recorded.items() if rounds.reason is None) or "eager"
 
     def _pays_to_compile(self) -> bool:
         """By the whole budget, so that a resumed run decides alike. Convolutions are as fast without."""

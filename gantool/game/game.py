@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gantool.errors import UsageError
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import judges_by_example
-from gantool.game.types import Critic, Source, Stats, Turn, Verdict
+from gantool.game.types import Critic, Fakes, Source, Stats, Turn, Verdict
 
 
 class Game(nn.Module):
@@ -73,13 +73,27 @@ class Game(nn.Module):
         for name in now - before:
             self.hooks[name].ready(self.nets)
 
-    def d_loss(self, critic: Critic | None = None, through_g: bool = False) -> tuple[Tensor, Stats]:
-        """D's loss on fresh batches. `through_g` keeps the graph of G, for update rules that look ahead."""
+    def fakes(self) -> Fakes:
+        """A fresh batch, with the graph of G."""
+        latent, label = self.source.latents()
+        latent = self.objective.latent(latent)
+        with self.autocast():
+            fake = self.nets["generator"](latent, label)
+        return Fakes(latent, fake.float(), label)
+
+    def d_loss(
+        self, critic: Critic | None = None, through_g: bool = False, fakes: Fakes | None = None
+    ) -> tuple[Tensor, Stats]:
+        """D's loss on fresh batches, or on these fakes.
+
+        `through_g` keeps the graph of G, for update rules that look ahead.
+        """
         if not self.objective.critic:
             return torch.zeros((), device=next(self.parameters()).device, requires_grad=True), {}
         real, label = self.source.reals()
         with torch.set_grad_enabled(through_g):
-            latent, fake, fake_label = self._fakes()
+            latent, fake, fake_label = fakes or self.fakes()
+        fake = fake if through_g else fake.detach()
         for hook in self.hooks.values():
             fake, fake_label = hook.replay(fake, fake_label)
         turn = self._turn(self._view(real), label, self._view(fake), fake_label, latent, critic)
@@ -98,13 +112,15 @@ class Game(nn.Module):
         """Does G's turn draw reals? `ahead`: against a D whose weights depend on G's."""
         return self.needs_real or (ahead and self.objective.zero_sum)
 
-    def g_loss(self, critic: Critic | None = None, through_d: bool = False) -> tuple[Tensor, Stats]:
-        """G's loss on fresh latents (and, where they matter, fresh reals).
+    def g_loss(
+        self, critic: Critic | None = None, through_d: bool = False, fakes: Fakes | None = None
+    ) -> tuple[Tensor, Stats]:
+        """G's loss on fresh latents, or on these fakes (and, where they matter, fresh reals).
 
         With a `critic`, whose weights depend on G's, G lowers the whole value of a zero-sum game, that of reals too.
         `through_d` keeps the graph of D on reals, for update rules that differentiate by its weights too.
         """
-        latent, fake, fake_label = self._fakes()
+        latent, fake, fake_label = fakes or self.fakes()
         real, label = fake.new_empty(0), fake_label[:0]
         if self.g_reals(critic is not None):
             real, label = self.source.reals()
@@ -146,13 +162,6 @@ class Game(nn.Module):
             for hook in self.hooks.values():
                 on_fake = hook.heed(on_fake, realness.detach())
         return on_fake
-
-    def _fakes(self) -> tuple[Tensor, Tensor, Tensor]:
-        latent, label = self.source.latents()
-        latent = self.objective.latent(latent)
-        with self.autocast():
-            fake = self.nets["generator"](latent, label)
-        return latent, fake.float(), label
 
     def _judge(self, critic: Critic, image: Tensor, label: Tensor) -> Verdict:
         with self.autocast():

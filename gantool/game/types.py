@@ -23,6 +23,14 @@ class Verdict(NamedTuple):
     features: Tensor  # (N, F) what its head sees
 
 
+class Fakes(NamedTuple):
+    """A generated batch."""
+
+    latent: Tensor  # (N, Z)
+    image: Tensor  # (N, *data shape) float32, with the graph of G
+    label: Tensor  # (N,)
+
+
 Critic = Callable[[Tensor, Tensor], Verdict]  # (N, *data shape), (N,) labels -> Verdict
 
 

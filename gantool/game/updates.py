@@ -27,21 +27,28 @@ class Update(Protocol):
 
 
 class Alternating:
-    """k steps of D, then m of G (Goodfellow et al. 2014, algorithm 1)."""
+    """k steps of D, then m of G (Goodfellow et al. 2014, algorithm 1).
 
-    def __init__(self, discriminator_steps: Count = 1, generator_steps: Count = 1):
+    With `shared_fakes`, the last step of D and the first of G see the same ones, which are generated once, as in the
+    code of Radford et al. (2016); else each step sees fresh ones, as in the paper.
+    """
+
+    def __init__(self, discriminator_steps: Count = 1, generator_steps: Count = 1, shared_fakes: bool = False):
         self.discriminator_steps, self.generator_steps = discriminator_steps, generator_steps
+        self.shared_fakes = shared_fakes
 
     def real_batches(self, game: Game) -> int:
         return self.discriminator_steps * game.objective.critic + self.generator_steps * game.needs_real
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats:
-        for _ in range(self.discriminator_steps):
-            d_loss, d_stats = game.d_loss()
+        shared = None
+        for step in range(self.discriminator_steps):
+            shared = game.fakes() if self.shared_fakes and step == self.discriminator_steps - 1 else None
+            d_loss, d_stats = game.d_loss(fakes=shared)
             d_norm = move(game, d, d.grads(d_loss))
             after_d(game)
-        for _ in range(self.generator_steps):
-            g_loss, g_stats = game.g_loss()
+        for step in range(self.generator_steps):
+            g_loss, g_stats = game.g_loss(fakes=None if step else shared)
             g_norm = move(game, g, g.grads(g_loss))
             after_g(game)
         end_round(game, d, g)

@@ -133,7 +133,7 @@ def seams(watch: Stopwatch, cut: _Cut, game: Game, players: tuple[Player, Player
     """While it lasts, these objects switch the clock at their own calls."""
     places: list[tuple[object, str, str]] = [
         *((game.source, name, "data") for name in SOURCE if hasattr(game.source, name)),
-        (game, "d_loss", "D"), (game, "g_loss", "G"), (game, "_verdicts", "rest"),
+        (game, "fakes", "D"), (game, "d_loss", "D"), (game, "g_loss", "G"), (game, "_verdicts", "rest"),
         (players[0], "grads", "D backward"), (players[1], "grads", "G backward"),
         *((player, "apply", "optimiser") for player in players),
         *((hook, name, "tricks") for hook in game.hooks.values() for name in TRICKS),
@@ -153,7 +153,8 @@ def seams(watch: Stopwatch, cut: _Cut, game: Game, players: tuple[Player, Player
 def _timed(watch: Stopwatch, cut: _Cut, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(call)
     def timed(*args: Any, **kwargs: Any) -> Any:
-        with watch.part(part):
+        inner = call.__name__ == "fakes" and watch.stack[-1] in "DG"  # of the turn that makes them; D's if both share
+        with watch.part(watch.stack[-1] if inner else part):
             result = call(*args, **kwargs)
         if part == "penalties" and result is not None:
             cut.seen = True
