@@ -20,7 +20,7 @@ from gantool.runs import checkpoint
 from test_no_sync import OBJECTIVES, TRICKS, UPDATES, config, options, refused_with_reason
 from toys import plain
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")]
 ROUNDS = 6  # three are rehearsals
 CUDA = ["device=cuda", "deterministic=true", "dataset=digits", "steps=20"]
 
