@@ -96,9 +96,7 @@ class Assembly:
         if not objective.critic and steps > 1:
             raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
         if not objective.critic and getattr(self.update, "shared_fakes", False):
-            raise UsageError(
-                "update.shared_fakes=true: this objective has no discriminator that shares: leave it out"
-            )
+            raise UsageError("update.shared_fakes=true: this objective has no discriminator that shares: leave it out")
         used = self.config["architecture"]["class_conditional"] or objective.needs_labelled or objective.needs_classes
         if self.config["labels"] and not used:
             raise UsageError(

@@ -96,7 +96,7 @@ class Compiler:
         module, tensors = traced(play, list(self.state.tensors().values()), WRITTEN_OUT)
         log.info("compiling a step of %d operations, once", len(module.graph.nodes) - len(tensors))
         with torch.no_grad():
-            run = _inductor.compile(module, [*tensors], options={"fallback_random": True})
+            run = _inductor.compile(module, [*tensors], options=OPTIONS)
         log.info("compiled after %.0f s", time.monotonic() - began)
 
         def compiled() -> None:
@@ -178,6 +178,11 @@ WRITTEN_OUT: dict[Any, Callable] = {  # kernels that the compiler takes for one 
     ATEN._fused_adamw_.default: _adamw,
     ATEN._fused_sgd_.default: _sgd,
     ATEN._foreach_norm.Scalar: _norms,
+}
+OPTIONS = {  # of the compiler: random numbers are torch's own, drawn in the order of the round
+    "fallback_random": True,
+    "reorder_for_locality": False,
+    "reorder_for_peak_memory": False,
 }
 DRAWS = (  # like a tensor, in the order in which it lies in memory: the compiler must leave it where it would lie
     ATEN.randn_like.default,
