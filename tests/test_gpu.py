@@ -17,7 +17,7 @@ from gantool.engine.rounds import Rounds
 from gantool.errors import UsageError
 from gantool.game.hooks import Trick
 from gantool.runs import checkpoint
-from test_no_sync import OBJECTIVES, TRICKS, UPDATES, config, options, refused_with_reason
+from test_no_sync import OBJECTIVES, SMALL, TRICKS, UPDATES, config, options, refused_with_reason
 from toys import plain
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")]
@@ -69,6 +69,29 @@ def test_every_optimizer_is_captured(compose: Any, optimizer: str, precision: st
 def test_each_kind_of_round_is_captured(compose: Any) -> None:
     made = plain(compose(*CUDA, "trick=[gradient_penalty]", "trick.gradient_penalty.every=2"))
     assert_captured_equals_eager(made, rounds=12, kinds=2)
+
+
+def test_streamed_batches_are_those_on_the_device(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captured, and through many halves of the ring: a copy that came too late or too early would show."""
+    monkeypatch.setattr("gantool.engine.streamed.STEPS", 2)
+    ends = []
+    for data in ("device", "stream"):
+        ends.append(play(Assembly(plain(compose(*CUDA, f"data={data}", "trick=[gradient_penalty]"))), 40))
+        assert ends[-1].way == "CUDA graphs"
+    assert_same(*ends)
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "dcgan"])
+def test_a_compiled_step_is_captured_and_leads_where_the_plain_one_does(compose: Any, architecture: str) -> None:
+    """Not in a bias before BatchNorm, whose gradient is rounding alone. In float32, two steps after the first."""
+    small = SMALL["images"] if architecture == "dcgan" else ["architecture=mlp"]
+    made = plain(compose("device=cuda", "dataset=digits", "precision=fp32", "trick=[ema]", "optimizer=sgd", *small))
+    compiled, plainly = (play(Assembly(made | {"compile": how}), ROUNDS) for how in ("step", "off"))
+    assert compiled.way == "compiled and CUDA graphs"
+    assert [len(rounds.records) for rounds in compiled.recorded.values()] == [1, 1]
+    mine, theirs = state(compiled), state(plainly)
+    for name, value in theirs.items():
+        torch.testing.assert_close(mine[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_pictures_between_replays_change_nothing(compose: Any) -> None:

@@ -1,9 +1,10 @@
 """`make performance`: measures what gantool promises of its speed, and writes outputs/PERFORMANCE.md.
 
-Each section is measured by itself and takes the place of the one that the page had.
+Each section is measured by itself and takes the place of the one that the page had of this device.
 """
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
@@ -33,10 +34,15 @@ GOALS = {  # times as fast as the loop
 }  # fmt: skip
 PEAK_GOAL = 0.4  # share of the device's peak, of a DCGAN on a GPU
 AGAINST = "against=loop"
+COMPILED = "compile=step"
 LOOPS = {  # rows of the table, by device
-    "cpu": (("bench_mlp", AGAINST), ("bench_mlp", AGAINST, "compile=step"), ("bench_dcgan", AGAINST)),
-    "cuda": (("bench_mlp", AGAINST), ("bench_dcgan", AGAINST), ("bench_dcgan", "batch_size=1024")),
-}
+    "cpu": (("bench_mlp", AGAINST), ("bench_mlp", AGAINST, COMPILED), ("bench_dcgan", AGAINST)),
+    "cuda": (
+        ("bench_mlp", AGAINST), ("bench_mlp", AGAINST, COMPILED),
+        ("bench_dcgan", AGAINST), ("bench_dcgan", AGAINST, COMPILED),
+        ("bench_dcgan", "batch_size=1024", COMPILED),
+    ),
+}  # fmt: skip
 COST_GOALS = {"ema": 1.03, costs.LAZY: 1.15, "instance_noise": 1.05}
 OVERHEAD_GOAL = 0.02
 BUDGET = {"cpu": 10_000, "cuda": 1_000_000}  # steps that take about two minutes
@@ -51,12 +57,14 @@ class Options(NamedTuple):
     seconds: float
     images: str | None  # a folder of images for the DCGAN, where CIFAR-10 is not at hand
 
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """The CPU, and a GPU where there is one."""
-        import torch
+    device: str = "cpu"
 
-        return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    def heading(self, text: str) -> str:
+        return f"## {text}" + (", on a GPU" if self.device == "cuda" else "")
+
+    @property
+    def settings(self) -> list[str]:
+        return [f"device={self.device}"]
 
 
 def run(argv: Sequence[str]) -> int:
@@ -66,6 +74,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=7, help="windows of each contender; default %(default)s")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a window; default %(default)s")
     parser.add_argument("--images", help="a folder of images for the DCGAN, where CIFAR-10 is not at hand")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the CPU, and then a GPU if there is one")
     parser.add_argument("--page", type=Path, default=Path("outputs/PERFORMANCE.md"), help="default %(default)s")
     given = parser.parse_args(argv)
     unknown = [name for name in given.sections if name not in SECTIONS]
@@ -73,14 +82,20 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(
             f"there is no section {unknown[0]!r}: {', '.join(SECTIONS)}" if unknown else "--rounds is below 1"
         )
-    for name in given.sections or SECTIONS:
+    for device, name in itertools.product([given.device] if given.device else devices(), given.sections or SECTIONS):
         began = time.monotonic()
-        section = "\n".join([*SECTIONS[name](Options(given.rounds, given.seconds, given.images)), ""])
+        section = "\n".join([*SECTIONS[name](Options(given.rounds, given.seconds, given.images, device)), ""])
         page = placed(given.page.read_text("utf-8") if given.page.exists() else HEAD, section)
         write_atomically(given.page, lambda file, page=page: file.write(page.encode()))  # type: ignore[misc]
-        print(f"{section}\n({name}: {time.monotonic() - began:.0f} s)\n", flush=True)
+        print(f"{section}\n({name}, {device}: {time.monotonic() - began:.0f} s)\n", flush=True)
     print(given.page)
     return 0
+
+
+def devices() -> list[str]:
+    import torch
+
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def placed(page: str, section: str) -> str:
@@ -95,17 +110,16 @@ def placed(page: str, section: str) -> str:
 
 
 def loops(options: Options) -> Iterator[str]:
-    yield "## Against the loops of the tutorials"
+    yield options.heading("Against the loops of the tutorials")
     yield ""
     yield "Images a second of gantool and of `gantool/baselines/`, in windows that take turns, and the ratio of the"
     yield "windows of a turn; the same networks, batch, optimiser and updates. `gantool bench SETTINGS`:"
     yield ""
     yield from table("settings", "on", "the loop", "gantool", "times as fast", "goal", "of the peak")
-    for device in options.devices:
-        for name, *more in LOOPS[device]:
-            report = benched(options, name, device, *more)
-            goal = f"{GOALS[name, device]:g}" if report.loop else f"{PEAK_GOAL:.0%} of the peak"
-            yield row(report, spelled(report.loop["ratio"]) if report.loop else "", goal)
+    for name, *more in LOOPS[options.device]:
+        report = benched(options, name, *more)
+        goal = f"{GOALS[name, options.device]:g}" if report.loop else f"{PEAK_GOAL:.0%} of the peak"
+        yield row(report, spelled(report.loop["ratio"]) if report.loop else "", goal)
 
 
 def row(report: Report, ratio: str, goal: str) -> str:
@@ -118,9 +132,9 @@ def where(facts: dict[str, Any]) -> str:
     return f"{machine(facts)}, torch {facts['torch']}"
 
 
-def benched(options: Options, name: str, device: str, *more: str) -> Report:
-    settings = [f"experiment={name}", *data(name, options), f"device={device}", *more]
-    seconds = options.seconds * (SLOW if (name, device) == ("bench_dcgan", "cpu") else 1)
+def benched(options: Options, name: str, *more: str) -> Report:
+    settings = [f"experiment={name}", *data(name, options), *options.settings, *more]
+    seconds = options.seconds * (SLOW if (name, options.device) == ("bench_dcgan", "cpu") else 1)
     config = composed(*settings, f"rounds={options.rounds}", f"seconds={seconds}", command="bench")
     return bench.measured(config, " ".join(settings), None)
 
@@ -138,17 +152,14 @@ def data(name: str, options: Options) -> list[str]:
 
 
 def overhead(options: Options) -> Iterator[str]:
-    import torch
-
-    settings = ["experiment=bench_mlp", *data("bench_mlp", options)]
-    budget = BUDGET["cuda" if torch.cuda.is_available() else "cpu"]
+    settings, budget = ["experiment=bench_mlp", *data("bench_mlp", options), *options.settings], BUDGET[options.device]
     with Process(SUBJECT, {"play": "gantool", "config": composed(*settings)}) as process:
         process.answer()
         whole, alone = Whole((*settings, f"steps={budget}")), Steps(process)
         windows = take_turns([whole, alone], min(options.rounds, 3), budget // CYCLES, PAUSE)
         facts = process.ask("facts")
     lost = spread([1 / ratio - 1 for ratio in ratios(*windows)])
-    yield "## What rows, grids and checkpoints cost"
+    yield options.heading("What rows, grids and checkpoints cost")
     yield ""
     yield f"How much longer a tenth of `gantool train {' '.join(whole.settings)}` takes, with all that it writes at"
     yield "the defaults meanwhile, TensorBoard too, than as many steps alone, which take"
@@ -187,26 +198,26 @@ class Whole(NamedTuple):
 
 
 def startup(options: Options) -> Iterator[str]:
-    yield "## Start-up"
+    yield options.heading("Start-up")
     yield ""
     yield "From the start of the process, files cached: until the first step is done; the whole of `gantool sample`."
     yield ""
     yield from table("settings", "gantool train, first step", "gantool sample")
     for name in STARTS:
-        settings = [f"experiment={name}", *(data(name, options) if name.startswith("bench") else [])]
+        settings = [f"experiment={name}", *(data(name, options) if name.startswith("bench") else []), *options.settings]
         seconds = bench.startup(settings)
         yield cells(f"`{' '.join(settings)}`", *(f"{each:.1f} s" for each in seconds.values()))
 
 
 def growth(options: Options) -> Iterator[str]:
-    config = composed("experiment=bench_mlp") | {"trust": ["gantool.measure"]}
+    config = composed("experiment=bench_mlp", *options.settings) | {"trust": ["gantool.measure"]}
     blank = {"_target_": "gantool.measure.blank.Blank", "resolution": 32, "channels": 3}
     tasks = []
     for size in SIZES:
         kept = {"data": "stream" if size == SIZES[-1] else "device", "dataset": blank | {"size": size}}
         tasks.append({"play": "gantool", "config": config | kept})
     windows, facts = in_turns(tasks, options.rounds, options.seconds / 2)
-    yield "## As the dataset grows"
+    yield options.heading("As the dataset grows")
     yield ""
     yield "Images a second of `experiment=bench_mlp` on colour images of 32 pixels, in turns. The largest set is read"
     yield "through `data=stream` from a file without blocks (the disk itself is not measured), the others lie on the"
@@ -233,7 +244,7 @@ def in_turns(tasks: Sequence[dict[str, Any]], rounds: int, seconds: float) -> tu
 def tricks(options: Options) -> Iterator[str]:
     import torch
 
-    plain, *others = costs.measured(2 * options.rounds)
+    plain, *others = costs.measured(2 * options.rounds, options.settings)
     ((_, times),) = plain.times.items()
     milliseconds = spread([1000 * seconds for seconds in times[costs.WARM_UP :]])
     batch = plain.assembly.config["batch_size"]
@@ -242,10 +253,11 @@ def tricks(options: Options) -> Iterator[str]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    yield "## What each trick costs"
+    yield options.heading("What each trick costs")
     yield ""
     yield f"Time of a step with each trick at its defaults, as a multiple of one without, {spelled(milliseconds)} ms,"
-    yield f"step by step in turns. `{' '.join(costs.SETTINGS)}`, batch of {batch}, {where(facts)}."
+    yield f"step by step in turns. `{' '.join([*costs.SETTINGS, *options.settings])}`, batch of {batch},"
+    yield f"{where(facts)}."
     yield ""
     yield from table("trick", "time of a step", "goal")
     for name, ratio in sorted((each.name, costs.relative(each.kinds, each.times, times)) for each in others):
