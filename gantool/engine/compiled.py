@@ -7,6 +7,7 @@ would lose their second-order graph. Random numbers are drawn as in the plain ro
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from gantool.engine.trace import traced
 log = logging.getLogger(__name__)
 APART = 0.3  # of the way of one round, and so many times what rounding can do: what is wrong goes elsewhere altogether
 NOISE = 3
+FLOOR = 0.01  # of the way of all tensors of a kind: how far one of them went that hardly moved, as rounding has it
 ROUNDING = 2**-9  # of bfloat16, relative
 TRIES = 3  # the first step makes the moments; one that makes tensors in each cannot be compiled
 KEPT = 8  # elements; smaller reductions are written out
@@ -81,8 +83,14 @@ class Compiler:
 
     def _check(self, saved: Saved, plain: Saved, rounded: Saved, compiled: Saved) -> None:
         """Raises ArithmeticError where the compiled round leads elsewhere than rounding could."""
-        for name in saved.tensors:
-            noise, apart = (_apart(saved, plain, other, name) for other in (rounded, compiled))
+        ways = {name: _distance(was, plain.tensors[name]) for name, was in saved.tensors.items()}
+        whole = Counter[tuple[str, str]]()  # squares
+        for name, way in ways.items():
+            whole[_kin(name)] += way**2  # type: ignore[assignment]
+        for name, way in ways.items():
+            one = plain.tensors[name]
+            scale = way + FLOOR * math.sqrt(whole[_kin(name)]) + 1e-5 * float(one.double().norm()) + 1e-12
+            noise, apart = (_distance(one, other.tensors[name]) / scale for other in (rounded, compiled))
             if apart > APART + NOISE * noise:
                 raise ArithmeticError(f"the compiled step moves {name} elsewhere ({apart:.2g} of the way apart)")
 
@@ -106,17 +114,19 @@ class Compiler:
         return compiled
 
 
-def _apart(before: Saved, plain: Saved, compiled: Saved, name: str) -> float:
-    """How far two rounds from the same state end apart, as a share of the way, beyond float32's own rounding.
-
-    Infinite where only one of them has numbers.
-    """
-    was, one, other = (saved.tensors[name].double() for saved in (before, plain, compiled))
-    if torch.allclose(one, other, rtol=0, atol=0, equal_nan=True):
+def _distance(one: Tensor, other: Tensor) -> float:
+    """Infinite where only one of them has numbers."""
+    if torch.allclose(one.double(), other.double(), rtol=0, atol=0, equal_nan=True):
         return 0.0
-    way = float((one - was).norm() + 1e-5 * one.norm()) + 1e-12
-    apart = float((other - one).norm()) / way
-    return math.inf if math.isnan(apart) else apart
+    distance = float((other.double() - one.double()).norm())
+    return math.inf if math.isnan(distance) else distance
+
+
+def _kin(name: str) -> tuple[str, str]:
+    """Whose it is, and what: tensors of the same kind go ways that can be compared."""
+    owner, _, slot = name.rpartition(".")
+    owner = owner.partition("/")[0] if "/" in owner else ".".join(owner.split(".")[:2])
+    return owner, "weight" if slot == "bias" else slot
 
 
 def _adam(
