@@ -5,6 +5,7 @@ the host, and draw from the device's own generator, whose place in its sequence 
 would. That is how rounds are written (gantool/README.md); tests/test_recorded.py replays all of them without a GPU.
 """
 
+import gc
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,6 +50,7 @@ class CudaGraphs:
         reason = self._host_counters()
         if reason is not None:
             raise Unfit(reason)
+        gc.collect()  # graphs of an earlier game must not be freed within a capture
         saved, here, graph = self.state.copy(), torch.cuda.current_stream(self.device), torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):

@@ -24,6 +24,7 @@ APART = 0.3  # of the way of one round, and so many times what rounding can do: 
 NOISE = 3
 FLOOR = 0.01  # of the way of all tensors of a kind: how far one of them went that hardly moved, as rounding has it
 ROUNDING = 2**-9  # of bfloat16, relative
+TOLD = 200  # characters of an error, whose first line may be empty
 TRIES = 3  # the first step makes the moments; one that makes tensors in each cannot be compiled
 KEPT = 8  # elements; smaller reductions are written out
 PAYS_FROM = 30_000  # steps: an operation takes about 80 ms to compile, once, and 5 us less in each step
@@ -65,7 +66,8 @@ class Compiler:
             self._check(saved, plain, rounded, self.state.copy())
         except Exception as error:  # of the round, of the tracer, or of the compilers
             self.state.put_back(saved)
-            raise Unfit(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
+            told = " ".join(str(error).split())
+            raise Unfit(f"{type(error).__name__}: {told[:TOLD]}{'...' * (len(told) > TOLD)}") from error
         self.state.put_back(saved)
         return record
 
@@ -189,11 +191,10 @@ WRITTEN_OUT: dict[Any, Callable] = {  # kernels that the compiler takes for one 
     ATEN._fused_sgd_.default: _sgd,
     ATEN._foreach_norm.Scalar: _norms,
 }
-OPTIONS = {  # of the compiler: random numbers are torch's own, drawn in the order of the round
+OPTIONS = {
     "fallback_random": True,
     "reorder_for_locality": False,
-    "reorder_for_peak_memory": False,
-}
+}  # torch's own random numbers, in the order of the round
 DRAWS = (  # like a tensor, in the order in which it lies in memory: the compiler must leave it where it would lie
     ATEN.randn_like.default,
     ATEN.rand_like.default,
