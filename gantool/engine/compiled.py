@@ -191,10 +191,11 @@ WRITTEN_OUT: dict[Any, Callable] = {  # kernels that the compiler takes for one 
     ATEN._fused_sgd_.default: _sgd,
     ATEN._foreach_norm.Scalar: _norms,
 }
-OPTIONS = {
+OPTIONS = {  # of the compiler: random numbers are torch's own, drawn in the order of the round (torch 2.11 moves them)
     "fallback_random": True,
     "reorder_for_locality": False,
-}  # torch's own random numbers, in the order of the round
+    "reorder_for_peak_memory": False,
+}
 DRAWS = (  # like a tensor, in the order in which it lies in memory: the compiler must leave it where it would lie
     ATEN.randn_like.default,
     ATEN.rand_like.default,
