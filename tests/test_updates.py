@@ -72,6 +72,28 @@ def test_k_steps_of_d_then_m_of_g():
     assert where(game) == pytest.approx((1.0 - 2 * 0.1 * y, y))
 
 
+@pytest.mark.parametrize(("k", "m"), [(1, 1), (3, 1), (1, 2)])
+def test_shared_fakes_are_those_of_the_last_d_step_and_the_first_g_step(k, m):
+    """G makes one batch less; the gradients are those at the weights as they are, so G's first step sees the new D."""
+    made: list[Tensor] = []
+    seen: dict[str, list[Tensor]] = {"d": [], "g": []}
+    torch.manual_seed(0)
+    game = small(NonSaturating)
+    generator = game.nets["generator"]
+    generator.register_forward_hook(lambda net, given, image: made.append(image.detach().clone()))
+    d_loss, g_loss = game.objective.d_loss, game.objective.g_loss
+    game.objective.d_loss = lambda turn, *verdicts: (seen["d"].append(turn.fake), d_loss(turn, *verdicts))[1]
+    game.objective.g_loss = lambda turn, *verdicts: (seen["g"].append(turn.fake), g_loss(turn, *verdicts))[1]
+    before = weights(generator)
+    Alternating(k, m, shared_fakes=True)(game, *players(game, 0.1))
+    assert len(made) == k + m - 1
+    assert [torch.equal(fake, image) for fake, image in zip(seen["d"], made, strict=False)] == [True] * k
+    assert torch.equal(seen["g"][0], made[k - 1])
+    assert not any(fake.requires_grad for fake in seen["d"])
+    assert all(fake.requires_grad for fake in seen["g"])
+    assert not same(before, weights(generator))
+
+
 def test_simultaneous_is_one_step_of_each():
     game = bilinear(1.0, 0.5, {"count": Counting()})
     d, g = players(game, lr=0.1)
