@@ -177,6 +177,39 @@ def test_a_compiler_that_is_wrong_is_found(monkeypatch, caplog, compiler):
     assert "elsewhere" in told(caplog)[-1]
 
 
+NORMALISED = (
+    "device=cpu", "compile=step", "precision=bf16", "architecture.generator.hidden=[16,16]",
+    "architecture.generator.normalization=batch", "architecture.discriminator.hidden=[8]",
+)  # fmt: skip
+
+
+def test_what_rounding_alone_does_is_not_refused(compose):
+    """Adam takes the gradient of a bias before BatchNorm, which is rounding and nothing else, for a direction."""
+    if not compiler_works():
+        pytest.skip("there is no C++ compiler here")
+    parts = played(Assembly(plain(compose(*NORMALISED))), 3)
+    assert parts.rounds.records and parts.way == "compiled"
+
+
+def test_other_random_numbers_are_refused_all_the_same(compose, monkeypatch, caplog):
+    """As a compiler draws them that does not keep the order of the draws."""
+
+    def drawing(module, tensors, options):
+        return lambda *tensors: (torch.rand(1), module(*tensors))[1]
+
+    monkeypatch.setattr("torch._inductor.compile", drawing)
+    with caplog.at_level(logging.INFO):
+        parts = played(Assembly(plain(compose(*NORMALISED))), 3)
+    assert "elsewhere" in told(caplog)[-1] and parts.way == "eager"
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.999])
+def test_bias_corrections_are_adams(beta):
+    steps = [torch.tensor(float(step)) for step in (1, 2, 1000)]
+    expected = [1 - beta**step for step in (1, 2, 1000)]
+    assert compiled._corrections(beta, steps).tolist() == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("overrides", "way"),
     [
