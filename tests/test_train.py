@@ -82,11 +82,18 @@ def test_budgets(gantool: Gantool, budget: list[str], steps: int) -> None:
     assert rows()[-1]["step"] == steps
 
 
-def test_minutes_end_a_run(gantool: Gantool) -> None:
+def test_minutes_end_a_run(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that a step moves on by 50 ms: the third passes the budget of 120 ms, and is finished."""
+    now, step = [0.0], Assembly.step
+
+    def takes(parts: Assembly) -> None:
+        now[0] += 0.05
+        step(parts)
+
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Assembly, "step", takes)
     assert gantool("train", *TINY, "minutes=0.002", "tick_every=1").code == 0
-    seconds = [row["seconds"] for row in rows()]
-    assert seconds[-1] >= 0.12
-    assert all(second < 0.12 for second in seconds[:-1])
+    assert [row["seconds"] for row in rows()] == pytest.approx([0.05, 0.1, 0.15])
 
 
 def test_the_speed_in_a_row_leaves_evaluations_out(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
