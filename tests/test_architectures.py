@@ -350,18 +350,21 @@ def test_maxout_by_hand():
     assert torch.equal(layer(torch.tensor([[-2.0], [5.0]])), torch.tensor([[2.0, 3.0], [5.0, 11.0]]))
 
 
-def test_dropout_of_2014_leaves_out_but_does_not_scale_up():
-    """A share of the inputs, 0.2 of the pixels and 0.5 of the units; in use, each is scaled by what was kept."""
+def test_dropout_of_2014_leaves_out_black_and_scales_up_the_rest():
+    """A fifth of the pixels and half of the units; what is kept is multiplied by 1.25 and 2 (input_scales)."""
     torch.manual_seed(0)
-    layer, x = mlp_maxout.Dropout(0.2), torch.full((100, 1000), 3.0)
-    kept = layer(x)
-    assert set(kept.unique().tolist()) == {0.0, 3.0}
-    assert float((kept == 0).float().mean()) == pytest.approx(0.2, abs=0.01)
-    assert torch.allclose(layer.eval()(x), 0.8 * x)
-    shares = [
-        layer.share for layer in mlp_maxout.Discriminator((1, 8, 8)).trunk if isinstance(layer, mlp_maxout.Dropout)
-    ]
-    assert shares == [0.2, 0.5, 0.5]
+    trunk = mlp_maxout.Discriminator((1, 8, 8)).trunk
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for layer in trunk:
+        if isinstance(layer, nn.Dropout):
+            layer.register_forward_hook(lambda layer, given, out: seen.append((given[0].detach(), out.detach())))
+    trunk(torch.rand(500, 1, 8, 8) * 1.8 - 0.8)
+    for (given, out), share in zip(seen, [0.2, 0.5, 0.5], strict=True):
+        left_out = (out == 0) & (given != 0)
+        assert float(left_out.float().mean()) == pytest.approx(share, abs=0.02)
+        assert torch.allclose(out[~left_out], given[~left_out] / (1 - share))
+    assert 0 < seen[0][0].min() < 0.12  # it sees [0, 1]
+    assert 0.98 < seen[0][0].max() <= 1
 
 
 # ---------------------------------------------------------------- dcgan_chen2016

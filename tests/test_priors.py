@@ -110,6 +110,10 @@ def test_uniform():
     assert furthest(half, lambda z: z + 0.5) < 1.95
     assert half.abs().max() <= 0.5
     assert 1 - 1e-3 < Uniform().truncated(N, 1, 3.0, generator=seeded()).abs().max() <= 1  # there is no more to draw
+    wide = Uniform(3.0)
+    assert furthest(wide(N, 1, generator=seeded()), lambda z: (z + 3) / 6) < 1.95
+    assert furthest(wide.truncated(N, 1, 2.0, generator=seeded()), lambda z: (z + 2) / 4) < 1.95
+    assert 3 - 1e-2 < wide.truncated(N, 1, 4.0, generator=seeded()).abs().max() <= 3
 
 
 @pytest.mark.parametrize("dim", [2, 3, 100])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gantool.config.build import Builder
-from gantool.engine import streamed
+from gantool.engine import source, streamed
 from gantool.engine.source import BatchSource, DeviceSource, Order
 from gantool.engine.streamed import Lane, StreamedSource, choose_source, fits
 from gantool.game import memory
@@ -102,6 +102,18 @@ def test_reference_and_chosen_examples():
     assert alike[1].reference()[0][:, 0].tolist() == [0, 5, 10, 15]
     assert alike[1].shown(torch.tensor([7, 2]))[0][:, 0].tolist() == [7, 2]
     assert same(*(each.shown(torch.tensor([7, 2])) for each in alike))
+
+
+@pytest.mark.parametrize("kind", [DeviceSource, StreamedSource])
+def test_mean_of_the_data(monkeypatch, kind):
+    """That of all examples, or of evenly spaced ones where there are too many; of pictures, in [-1, 1]."""
+    images = pictures(2500)
+    exact = images.pixels.double().mean(dim=0) / 127.5 - 1
+    exact = (exact + exact.flip(2)) / 2  # as they are mirrored at random
+    assert torch.allclose(made(kind, images).mean().double(), exact, atol=1e-5)
+    assert torch.equal(made(kind, DATA["points"]).mean(), DATA["points"].pixels.mean(dim=0))
+    monkeypatch.setattr(source, "MEAN_OF", 2)
+    assert torch.equal(made(kind, DATA["points"]).mean(), DATA["points"].pixels[[0, 11]].mean(dim=0))
 
 
 def test_pixels_stay_where_they_are():

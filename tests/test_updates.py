@@ -102,6 +102,28 @@ def test_simultaneous_is_one_step_of_each():
     assert (int(d.clock.now), int(g.clock.now)) == (1, 1)
 
 
+def test_players_that_move_at_once_may_share_their_fakes():
+    """Both see the one batch that G makes, and step by the gradients at the weights as they were."""
+    torch.manual_seed(0)
+    made: list[Tensor] = []
+    game = small(NonSaturating)
+    game.nets["generator"].register_forward_hook(lambda net, given, image: made.append(image))
+    Simultaneous(shared_fakes=True)(game, *players(game, 0.1))
+    moved = weights(game.nets)
+    torch.manual_seed(0)
+    game = small(NonSaturating)
+    before, fakes = weights(game.nets), game.fakes()
+    losses = {"discriminator": game.d_loss(fakes=fakes)[0], "generator": game.g_loss(fakes=fakes)[0]}
+    grads = [
+        grad
+        for player, net in game.nets.items()
+        for grad in torch.autograd.grad(losses[player], list(net.parameters()), retain_graph=True)
+    ]
+    steps = [weight - 0.1 * grad for weight, grad in zip(before, grads, strict=True)]
+    assert len(made) == 1
+    assert all(torch.allclose(one, other) for one, other in zip(moved, steps, strict=True))
+
+
 UPDATES = {"1:1": Alternating(), "5:1": Alternating(5, 1), "2:3": Alternating(2, 3), "at once": Simultaneous()}
 
 

@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from gantool.game import networks
@@ -23,7 +22,10 @@ class Generator(networks.Generator):
 
 
 class Discriminator(networks.Discriminator):
-    """Two maxout layers, dropout on what enters each layer (Goodfellow et al. 2014; maxout: Goodfellow et al. 2013)."""
+    """Two maxout layers, dropout on what enters each layer (Goodfellow et al. 2014; maxout: Goodfellow et al. 2013).
+
+    It sees pixels in [0, 1], so that what is left out is black.
+    """
 
     by_example = True
 
@@ -40,12 +42,13 @@ class Discriminator(networks.Discriminator):
     ):
         super().__init__(shape, num_classes, logits)
         self.trunk = nn.Sequential(
+            networks.ToShare(shape),
             nn.Flatten(),
-            Dropout(input_dropout),
+            nn.Dropout(input_dropout),
             Maxout(self.inputs, units, pieces),
-            Dropout(dropout),
+            nn.Dropout(dropout),
             Maxout(units, units, pieces),
-            Dropout(dropout),
+            nn.Dropout(dropout),
         )
         self.num_features = units
         self.head = nn.Linear(units, logits)
@@ -63,19 +66,6 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x).unflatten(1, (-1, self.pieces)).amax(dim=2)
-
-
-class Dropout(nn.Module):
-    """Dropout that does not scale up what it keeps, as in the released configuration (input_scale 1)."""
-
-    by_example = True
-
-    def __init__(self, share: float):
-        super().__init__()
-        self.share = share
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * (torch.rand_like(x) >= self.share) if self.training else x * (1 - self.share)
 
 
 def _uniform(net: nn.Module, init: float) -> None:

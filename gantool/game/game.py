@@ -229,6 +229,9 @@ class _Seen:
     def reference(self) -> tuple[Tensor, Tensor]:
         return self.source.reference()
 
+    def mean(self) -> Tensor:
+        return self.source.mean()
+
     def latents(self) -> tuple[Tensor, Tensor]:
         latent, label = self.source.latents()
         return self.objective.latent(latent), label

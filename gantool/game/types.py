@@ -119,6 +119,10 @@ class Source(Protocol):
         """Like reals(), but always the same examples, and none of the epoch's is used up."""
         ...
 
+    def mean(self) -> Tensor:
+        """(*data shape) of the data. At build time only."""
+        ...
+
 
 class Trained(Protocol):
     """What a metric may ask of a game. All on the CPU, in eval mode, and without a trace in the training state."""

@@ -56,9 +56,15 @@ class Alternating:
 
 
 class Simultaneous:
-    """Both players step at once, from the same weights (simultaneous ascent; Mescheder et al. 2017, section 2)."""
+    """Both players step at once, from the same weights (simultaneous ascent; Mescheder et al. 2017, section 2).
+
+    With `shared_fakes` they see the same ones, which are generated once, as in the released code of 2014.
+    """
 
     discriminator_steps = 1
+
+    def __init__(self, shared_fakes: bool = False):
+        self.shared_fakes = shared_fakes
 
     def real_batches(self, game: Game) -> int:
         return game.objective.critic + game.needs_real
@@ -73,9 +79,10 @@ class Simultaneous:
 
     def field(self, game: Game, d: Player, g: Player) -> tuple[Stats, Sequence[Tensor], Sequence[Tensor]]:
         """Columns, and each player's gradients, at the present weights."""
-        d_loss, d_stats = game.d_loss()
+        shared = game.fakes() if self.shared_fakes else None
+        d_loss, d_stats = game.d_loss(fakes=shared)
         d_grads = d.grads(d_loss)
-        g_loss, g_stats = game.g_loss()
+        g_loss, g_stats = game.g_loss(fakes=shared)
         return d_stats | g_stats, d_grads, g.grads(g_loss)
 
     def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> list[Tensor]:
@@ -115,6 +122,7 @@ class Consensus(Simultaneous):
     """Both players also lower gamma / 2 * |v|^2, v the gradients of both (Mescheder et al. 2017, algorithm 2)."""
 
     def __init__(self, gamma: NonNegative = 10.0):
+        super().__init__()
         self.gamma = gamma
 
     def field(self, game: Game, d: Player, g: Player) -> tuple[Stats, Sequence[Tensor], Sequence[Tensor]]:
