@@ -85,7 +85,7 @@ class Progress:
     def __enter__(self) -> Self:
         self.began = time.monotonic()
         self.next = self.began + min(self.interval, 2.0)  # the first sign of life comes soon
-        self.marks = deque([(self.began, self.start_step)])
+        self.marks = deque[tuple[float, int]]()  # when which step was done, since the first, which may be long
         if self.bar:
             self.bar.start()
         return self
@@ -105,6 +105,8 @@ class Progress:
         if stats:
             self.stats = {key: value for key, value in stats.items() if value is not None and math.isfinite(value)}
         now = time.monotonic()
+        if not self.marks and step > self.start_step:
+            self.marks.append((now, step))
         if now >= self.next:
             self.next = now + self.interval
             self._show(now)
@@ -124,7 +126,8 @@ class Progress:
         self.update(self.step)
 
     def _show(self, now: float) -> None:
-        self.marks.append((now, self.step))
+        if self.marks:
+            self.marks.append((now, self.step))
         while len(self.marks) > 2 and now - self.marks[0][0] > WINDOW:
             self.marks.popleft()
         if self.bar:
@@ -139,6 +142,9 @@ class Progress:
         return Group(row, Text.assemble("  ".join(self._losses()), ("  ".join(["", *self._warned()]), "yellow")))
 
     def _steps_per_second(self) -> float:
+        """0 where it is not known yet."""
+        if len(self.marks) < 2:
+            return 0.0
         (since, first), (until, last) = self.marks[0], self.marks[-1]
         return (last - first) / (until - since) if until > since else 0.0
 
@@ -173,7 +179,8 @@ class Progress:
     def _pace(self, now: float) -> list[str]:
         left, speed = self._seconds_left(now), self._steps_per_second() * self.batch_images
         rate = f"{speed:,.0f} images/s" if speed >= 10 else f"{speed:.1f} images/s"
-        return [rate, duration(now - self.began) + ("" if left is None else f", {duration(left)} left")]
+        passed = duration(now - self.began) + ("" if left is None else f", {duration(left)} left")
+        return [rate, passed] if speed else [passed]
 
 
 def _shares_terminal() -> bool:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from gantool.commands import bench, costs
 from gantool.commands.bench import PAUSE, SUBJECT
 from gantool.config.compose import composed
-from gantool.errors import UsageError
+from gantool.errors import RunError, UsageError
 from gantool.measure.process import Process
 from gantool.measure.report import Report, machine, number, spelled
 from gantool.measure.windows import Spread, Window, ratios, spread, take_turns
@@ -79,9 +79,7 @@ def run(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     unknown = [name for name in given.sections if name not in SECTIONS]
     if unknown or given.rounds < 1:
-        raise UsageError(
-            f"there is no section {unknown[0]!r}: {', '.join(SECTIONS)}" if unknown else "--rounds is below 1"
-        )
+        parser.error(f"there is no section {unknown[0]!r}: {', '.join(SECTIONS)}" if unknown else "--rounds is below 1")
     for device, name in itertools.product([given.device] if given.device else devices(), given.sections or SECTIONS):
         began = time.monotonic()
         section = "\n".join([*SECTIONS[name](Options(given.rounds, given.seconds, given.images, device)), ""])
@@ -278,4 +276,7 @@ SECTIONS: dict[str, Callable[[Options], Iterator[str]]] = {
 }  # fmt: skip
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except (RunError, UsageError) as error:
+        sys.exit(str(error))
