@@ -9,7 +9,7 @@ from gantool.commands.results import Experiment, Figure
 from gantool.config.reference import read_option
 from gantool.config.schema import conf_dir
 from gantool.runs.folder import RunFolder
-from toys import refusal
+from toys import plain, refusal
 
 
 def finished(base: Path, experiment: Experiment, seed: int, **last: float) -> None:
@@ -117,6 +117,16 @@ def test_a_run_stays_where_gantool_has_one_more_option_and_not_where_the_recipe_
     assert results._same(then, then) and results._same(then, option) and not results._same(option, then)
     for change in ({"steps": 6}, {"trick": {}}, {"trick": {"ema": {"decay": 0.9}, "top_k": {}}}, {"metric": None}):
         assert not results._same(then, then | change)
+
+
+def test_how_a_run_was_played_and_where_its_data_was_make_it_no_other(compose):
+    def asked(*overrides: str) -> dict:
+        return results._plain(plain(compose("dataset=mnist", *overrides)))
+
+    for same in ("compile=step", "graph=off", "evaluate_every=7", "dataset.root=elsewhere", "dataset.download=false"):
+        assert asked(same) == asked()
+    for other in ("dataset.flip=true", "seed=1", "precision=bf16"):
+        assert asked(other) != asked()
 
 
 def test_unknown_experiment_is_named(gantool: Gantool):

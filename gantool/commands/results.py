@@ -24,6 +24,8 @@ STATED = re.compile(r"^# Reaches: (.+)$", re.MULTILINE)
 PAPER = re.compile(r"^# Paper: (.+)$", re.MULTILINE)
 FIGURE = re.compile(r"(\w+) (>=|<=) (-?[\d.]+(?:e-?\d+)?)")
 COMPARE = {">=": operator.ge, "<=": operator.le}
+HOW = ("trust", "checkpoint", "logger", "compile", "graph", "data", "evaluate_every", "checkpoint_every")
+WHERE = ("root", "download")
 HEAD = """\
 # What the experiments reach
 
@@ -151,8 +153,11 @@ def _same(then: Any, now: Any) -> bool:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """What a run's figures depend on."""
-    return {key: value for key, value in config.items() if key not in ("trust", "checkpoint", "logger")}
+    """What a run's figures depend on: not on how it is played, but for rounding, nor on where the data was."""
+    kept = {key: value for key, value in config.items() if key not in HOW}
+    if isinstance(kept.get("dataset"), dict):
+        kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key not in WHERE}
+    return kept
 
 
 def table(
