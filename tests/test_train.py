@@ -146,6 +146,12 @@ def test_best_metric_that_is_none_is_said_at_once(gantool: Gantool) -> None:
     assert "Traceback" not in done.err
 
 
+def test_evaluating_nothing_is_told(gantool: Gantool) -> None:
+    told = "evaluate_every=2 measures nothing: choose metrics too, metric=[...]"
+    assert told in gantool("train", *TINY, "steps=4", "evaluate_every=2").err
+    assert told not in gantool("train", *TINY, "steps=4", "evaluate_every=2", "metric=[modes]").err
+
+
 def test_keep_last(gantool: Gantool) -> None:
     assert gantool("train", *TINY, "steps=20", "checkpoint_every=4", "keep_last=3").code == 0
     assert checkpoint.steps(RunFolder(RUN)) == [12, 16, 20]
