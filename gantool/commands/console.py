@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 LINE_SECONDS = 10.0  # between progress lines where there is no bar
 BAR_SECONDS = 0.2  # between updates of the bar
 WINDOW = 30.0  # seconds over which the speed is measured
+SETTLED = 4  # the first steps, in which all is recorded or compiled, do not count for it
 LOSSES = {"D": "d_loss", "G": "g_loss"}
 ACCURACIES = {"real": "d_accuracy_real", "fake": "d_accuracy_fake"}
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "bold red"}
@@ -85,7 +86,7 @@ class Progress:
     def __enter__(self) -> Self:
         self.began = time.monotonic()
         self.next = self.began + min(self.interval, 2.0)  # the first sign of life comes soon
-        self.marks = deque[tuple[float, int]]()  # when which step was done, since the first, which may be long
+        self.marks = deque[tuple[float, int]]()  # when which step was done
         if self.bar:
             self.bar.start()
         return self
@@ -105,7 +106,7 @@ class Progress:
         if stats:
             self.stats = {key: value for key, value in stats.items() if value is not None and math.isfinite(value)}
         now = time.monotonic()
-        if not self.marks and step > self.start_step:
+        if not self.marks and step >= self.start_step + SETTLED:
             self.marks.append((now, step))
         if now >= self.next:
             self.next = now + self.interval

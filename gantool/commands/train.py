@@ -208,7 +208,9 @@ class Training:
         parts = self.parts
         log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
         if self.plan.evaluate_every and not parts.metrics.chosen:
-            log.warning("evaluate_every=%d measures nothing: choose metrics too, metric=[...]", self.plan.evaluate_every)
+            log.warning(
+                "evaluate_every=%d measures nothing: choose metrics too, metric=[...]", self.plan.evaluate_every
+            )
         return Records(self.folder, loggers, self.cfg.keep_last)
 
     def _place(self) -> dict[str, Any]:
