@@ -207,10 +207,9 @@ class Training:
         verb = f"resuming at step {self.clock.step}" if resumed else "training"
         parts = self.parts
         log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
-        if self.plan.evaluate_every and not parts.metrics.chosen:
-            log.warning(
-                "evaluate_every=%d measures nothing: choose metrics too, metric=[...]", self.plan.evaluate_every
-            )
+        every = self.plan.evaluate_every
+        if every and not parts.metrics.chosen:
+            log.warning("evaluate_every=%d measures nothing: choose metrics too, metric=[...]", every)
         return Records(self.folder, loggers, self.cfg.keep_last)
 
     def _place(self) -> dict[str, Any]:
