@@ -105,6 +105,14 @@ def test_command_that_is_none(gantool: Gantool, argv: list[str], said: str):
     assert result.code == 2 and said in result.err
 
 
+@pytest.mark.parametrize(
+    ("command", "has", "lacks"), [("evaluate", "metric", "architecture"), ("bench", "trick", "sampler")]
+)
+def test_choices_of_an_unknown_key_are_the_commands_own(gantool: Gantool, command: str, has: str, lacks: str):
+    choices = gantool(command, "unheard_of=1").err.partition("choices: ")[2].strip().split(", ")
+    assert has in choices and lacks not in choices and "seed" in choices
+
+
 # ---------------------------------------------------------------------------------------------- mistakes
 
 MISTAKES = [

@@ -86,6 +86,12 @@ def test_samples_are_the_generators_own(digits: Gantool) -> None:
     assert np.abs(images(Path("x.npz")).astype(int) - expected.numpy()).max() <= 1
 
 
+def test_a_typo_in_the_dataset_is_told_by_every_sampler(digits: Gantool) -> None:
+    for sampler in ("grid", "neighbours"):
+        told = digits("sample", "run=run", f"sampler={sampler}", "dataset.rot=elsewhere")
+        assert told.code == 2 and "unknown key 'dataset.rot'" in told.err
+
+
 def test_columns(digits: Gantool) -> None:
     for columns, shape in ((2, (5, 2)), (5, (2, 5))):  # rows and columns of 10 cells
         assert digits("sample", "run=run", "n=10", f"columns={columns}", f"out={columns}.png").code == 0

@@ -37,6 +37,7 @@ class Asked(NamedTuple):
 
     overrides: Sequence[str] = ()
     folders: Sequence[Path] = ()  # of options: conf/ and every --config-dir
+    command: str = ""
 
 
 def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
@@ -187,8 +188,21 @@ def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
         return f"unknown key {typed!r}\n  no option of {group} is selected: give {group}=..., too"
     choices = {str(name) for name in (parent or {})} - {"hydra", "_target_"}
     if "." not in key:
-        choices |= {path.name for folder in asked.folders for path in folder.iterdir() if path.is_dir()} - {"hydra"}
+        choices |= _groups(asked.folders[0], asked.command)
     return f"unknown key {key!r}\n  {_hint(key.rpartition('.')[2], choices)}"
+
+
+def _groups(folder: Path, command: str) -> set[str]:
+    """Those that a command has, in the defaults list of its YAML or of one that it begins with."""
+    import yaml
+
+    found: set[str] = set()
+    for named in yaml.safe_load((folder / f"{command}.yaml").read_text("utf-8"))["defaults"]:
+        if isinstance(named, dict):
+            found |= {key for key in named if not key.startswith("override ")}
+        elif named != "_self_":
+            found |= _groups(folder, named)
+    return found
 
 
 def _hint(word: str, choices: Collection[str]) -> str:

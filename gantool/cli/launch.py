@@ -28,11 +28,11 @@ NAMES = "hydra.job.config.override_dirname.exclude_keys"  # settings that the na
 
 def run(command: str, argv: Sequence[str]) -> int:
     """Run a command of Hydra's kind. Whatever happens is said in a sentence, and is in the exit code."""
-    asked, mark = Asked(), secrets.token_hex(4)
+    asked, mark = Asked(command=command), secrets.token_hex(4)
     Folders.forget()
     try:
         flags, overrides = arguments.split(argv)
-        asked = Asked(tuple(overrides), (conf_dir(), *map(Path, arguments.config_dirs(flags))))
+        asked = Asked(tuple(overrides), (conf_dir(), *map(Path, arguments.config_dirs(flags))), command)
         _warn_of_namesakes(command, arguments.config_dirs(flags))
         through_hydra(command, [f"gantool {command}", *flags, *_prepared(command, flags, overrides)], mark)
         code = 0

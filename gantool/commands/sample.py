@@ -32,7 +32,7 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     from gantool.config.build import Builder
     from gantool.runs.resume import read_config
 
-    state = state_of(folder, file, config["checkpoint"])
+    state, trained = state_of(folder, file, config["checkpoint"]), read_config(folder.config)
     sampler = Builder(tuple(config["trust"])).make("sampler", config["sampler"])
     deployed = load(state, folder, config)
     seed = torch.seed() % 2**32 if config["seed"] is None else config["seed"]
@@ -42,9 +42,10 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     labels = deployed.labels(config["n"], generator) if chosen is None else torch.as_tensor(chosen)
     if hasattr(sampler, "arrange"):  # it renders latents of its own choice
         latents, labels = sampler.arrange(latents, labels, deployed.game.objective)
-    if hasattr(sampler, "see"):  # it compares samples with the data
-        trained = read_config(folder.config)
-        dataset = Builder(tuple(config["trust"])).make("dataset", dataset_of(trained, config["dataset"]))
+    compares = hasattr(sampler, "see")  # samples with the data
+    node = dataset_of(trained, config["dataset"]) if compares or config["dataset"] else {}
+    if compares:
+        dataset = Builder(tuple(config["trust"])).make("dataset", node)
         sampler.see(training_data(dataset, trained, state))
     out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
     written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)

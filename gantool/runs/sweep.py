@@ -112,6 +112,8 @@ def _named(group: Sequence[Job], jobs: Sequence[Job]) -> str:
     if len(group) == 1:
         again = sum(job.name == first.name for job in jobs) > 1
         return f"{first.name} {first.own}" if again else first.name
+    if first.own == "as given" and all(job.name == first.name for job in group):
+        return first.name
     others = any(job.own == first.own and job.group != first.group for job in jobs)
     return f"{first.own} ({first.name}, ...)" if others or first.own == "as given" else first.own
 
