@@ -251,8 +251,7 @@ def played(parts: Assembly, steps: int) -> Assembly:
 
 def ends(made, compile_: str):
     parts = played(Assembly(made | {"compile": compile_}), ROUNDS)
-    if compile_ == "step":  # or it was seen to be wrong, and refused
-        assert parts.rounds.records or "elsewhere" in parts.rounds.reason
+    assert parts.way == ("compiled" if compile_ == "step" else "eager"), parts.rounds.reason
     return State(parts.game, {"d": parts.d, "g": parts.g}, parts.meters, CPU).copy()
 
 
