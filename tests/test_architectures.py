@@ -467,9 +467,11 @@ def test_noise_is_of_its_standard_deviation_and_of_training_only():
 
 
 def test_d_of_2016_sees_pixels_between_zero_and_one():
-    shape = (1, 1, 3)
-    assert torch.equal(ToShare(shape)(torch.tensor([-1.0, 0.0, 1.0])), torch.tensor([0, 0.5, 1]))
-    assert torch.equal(ToShare((3,))(torch.tensor([-1.0, 0.0, 7.0])), torch.tensor([-1, 0, 7.0]))
+    image, points = torch.tensor([[[[-1.0, 0.0, 1.0]]]]), torch.tensor([[-1.0, 0.0, 7.0]])
+    assert torch.equal(ToShare((1, 1, 3))(image), torch.tensor([[[[0, 0.5, 1]]]]))
+    assert torch.equal(ToShare((3,))(points), points)
+    planes = torch.tensor([[[[1.0, 1.0, 1.0]], [[0.0, 0.0, 0.0]]]])  # of two classes
+    assert torch.equal(ToShare((1, 1, 3))(torch.cat([image, planes], dim=1))[:, 1:], planes)
 
 
 def test_spectral_norm_bounds_normalised_weights_too():

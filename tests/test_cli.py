@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cli_helpers import Gantool, fake_train, files, gantool_fixture, read_status  # noqa: F401 (it is a fixture)
@@ -356,6 +357,9 @@ def test_explanations_of_the_machine():
     assert explain(FileNotFoundError(errno.ENOENT, "none", "x")) is None
     assert explain(PermissionError(errno.EACCES, "Permission denied", "out")).message.startswith("cannot use out: perm")
     assert explain(OmegaConfBaseException("what")).code == 2
+    with pytest.raises(OmegaConfBaseException) as caught:  # in a job too
+        OmegaConf.update(OmegaConf.create({"seed": 0}, flags={"struct": True}), "sed", 1)
+    assert "did you mean 'seed'?" in explain(caught.value).message
 
 
 # ---------------------------------------------------------------------------------------------- resume
@@ -528,26 +532,27 @@ def test_progress_lines_are_rare_and_complete(clock: Ticking, caplog: pytest.Log
             progress.update(step, STATS)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 11  # after 2 s, then every 10 s, and at the end
-    assert lines[0] == "step 2/1,000  D 0.500  G 1.250  D right on real 90%, fake 80%  2s"
+    assert lines[0] == "step 2/1,000  D 0.500  G 1.250  D right on real 90%, fake 80%  64 images/s  2s, 16m38s left"
     assert lines[-1].startswith("step 100/1,000  ") and lines[-1].endswith("  1m40s, 15m00s left")
 
 
-def test_long_first_steps_do_not_count_for_the_pace(clock: Ticking, caplog: pytest.LogCaptureFixture):
-    """The second compiles, say, for half a minute; then ten steps are done in a second."""
+def test_steps_that_compile_do_not_count_for_the_pace(clock: Ticking, caplog: pytest.LogCaptureFixture):
+    """The first and a later one take half a minute; the others a tenth of a second."""
     caplog.set_level(logging.INFO)
     with console.Progress(total_steps=1000, minutes=None, start_step=0, batch_images=64, lines=True) as progress:
-        for step in range(1, 105):
-            clock.now += 29.7 if step == 2 else 0.1
+        for step in range(1, 108):
+            clock.now += 30.0 if step in (1, 6) else 0.1
+            if step == 6:
+                progress.begin_pace()
             progress.update(step)
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0] == "step 2/1,000  30s"
-    pace = "640 images/s  40s, 1m30s left"
-    assert lines[1:] == [f"step 102/1,000  {pace}", f"step 104/1,000  {pace}"]
+    assert lines[:2] == ["step 1/1,000  30s", "step 6/1,000  1m00s"]
+    assert lines[-1] == "step 107/1,000  640 images/s  1m10s, 1m29s left"
 
 
 def test_progress_by_minutes(clock: Ticking):
     progress = console.Progress(total_steps=None, minutes=10, start_step=50, batch_images=1, lines=True).__enter__()
-    for step in (75, 100):  # the first are not looked at
+    for step in (75, 100):
         clock.now += 75.0
         progress.update(step)
     assert progress._share(clock.now) == pytest.approx(0.25)

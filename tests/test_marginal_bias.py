@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from gantool.game.images import to_float
+from gantool.game.networks import ToImage
 from gantool.game.surgery import LAYERS
 from gantool.game.types import Images
 from gantool.tricks.marginal_bias import MarginalBias
@@ -51,8 +52,15 @@ def test_only_the_output_biases_change(compose):
     assert changed[0].startswith("generator") and changed[0].endswith(".bias")
 
 
-@pytest.mark.parametrize("net", [Scalar(1.0), nn.Linear(3, 64, bias=False), nn.Linear(3, 9)], ids=str)
+@pytest.mark.parametrize(
+    "net",
+    [
+        Scalar(1.0), nn.Sequential(nn.Linear(3, 64, bias=False), ToImage((1, 8, 8))),
+        nn.Sequential(nn.Linear(3, 9), ToImage((1, 8, 8))), nn.Sequential(nn.Linear(3, 64), nn.Tanh()),
+    ],
+    ids=["no layer", "no biases", "other biases", "another squash"],
+)  # fmt: skip
 def test_a_generator_without_output_biases_is_refused(compose, net):
     source = composed_game(compose).source
     told = refusal(MarginalBias().rewrite, nn.ModuleDict({"generator": net}), source)
-    assert "none" in told and "drop it" in told
+    assert "needs a G that ends in a layer with biases" in told and "drop it" in told

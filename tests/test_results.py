@@ -123,7 +123,14 @@ def test_how_a_run_was_played_and_where_its_data_was_make_it_no_other(compose):
     def asked(*overrides: str) -> dict:
         return results._plain(plain(compose("dataset=mnist", *overrides)))
 
-    for same in ("compile=step", "graph=off", "evaluate_every=7", "dataset.root=elsewhere", "dataset.download=false"):
+    for same in (
+        "compile=step",
+        "graph=off",
+        "evaluate_every=7",
+        "sample_every=7",
+        "dataset.root=elsewhere",
+        "dataset.download=false",
+    ):
         assert asked(same) == asked()
     for other in ("dataset.flip=true", "seed=1", "precision=bf16"):
         assert asked(other) != asked()

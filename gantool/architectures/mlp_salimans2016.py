@@ -60,7 +60,7 @@ class Discriminator(networks.Discriminator):
         layers: list[nn.Module] = []
         for inputs, outputs, std, length in zip(widths, hidden, stds, lengths, strict=False):
             layers += [Layer(inputs, outputs, std, length), nn.ReLU()]
-        self.trunk = nn.Sequential(nn.Flatten(), networks.ToShare(shape), *layers)
+        self.trunk = nn.Sequential(networks.ToShare(shape), nn.Flatten(), *layers)
         self.num_features = widths[-1]
         self.head = Layer(widths[-1], logits, stds[-1], lengths[-1], learnt=True)
 

@@ -187,7 +187,7 @@ def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
     if below and key == group and options(group, asked.folders):
         return f"unknown key {typed!r}\n  no option of {group} is selected: give {group}=..., too"
     choices = {str(name) for name in (parent or {})} - {"hydra", "_target_"}
-    if "." not in key:
+    if "." not in key and asked.folders:
         choices |= _groups(asked.folders[0], asked.command)
     return f"unknown key {key!r}\n  {_hint(key.rpartition('.')[2], choices)}"
 

@@ -171,6 +171,11 @@ class Assembly:
         """How steps are played, so far as is known now."""
         return " and ".join(way for way, rounds in self.recorded.items() if rounds.reason is None) or "eager"
 
+    @property
+    def recordings(self) -> int:
+        """Another number after each step that was recorded or compiled, or could not be."""
+        return sum(1 + len(rounds.records) if rounds.reason is None else 0 for rounds in self.recorded.values())
+
     def _pays_to_compile(self) -> bool:
         """By the whole budget, so that a resumed run decides alike. Convolutions are as fast without."""
         long, layers = (self.plan.game_steps or 0) >= PAYS_FROM, self.game.nets.modules()

@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 LINE_SECONDS = 10.0  # between progress lines where there is no bar
 BAR_SECONDS = 0.2  # between updates of the bar
 WINDOW = 30.0  # seconds over which the speed is measured
-SETTLED = 4  # the first steps, in which all is recorded or compiled, do not count for it
 LOSSES = {"D": "d_loss", "G": "g_loss"}
 ACCURACIES = {"real": "d_accuracy_real", "fake": "d_accuracy_fake"}
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "bold red"}
@@ -106,11 +105,15 @@ class Progress:
         if stats:
             self.stats = {key: value for key, value in stats.items() if value is not None and math.isfinite(value)}
         now = time.monotonic()
-        if not self.marks and step >= self.start_step + SETTLED:
+        if not self.marks and step > self.start_step:
             self.marks.append((now, step))
         if now >= self.next:
             self.next = now + self.interval
             self._show(now)
+
+    def begin_pace(self) -> None:
+        """It is measured anew from the coming update on: the step before took long, as one that is compiled does."""
+        self.marks.clear()
 
     @contextmanager
     def evaluating(self) -> Iterator[Callable[[str, str, int, int], None]]:

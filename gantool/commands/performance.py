@@ -278,5 +278,8 @@ SECTIONS: dict[str, Callable[[Options], Iterator[str]]] = {
 if __name__ == "__main__":
     try:
         sys.exit(run(sys.argv[1:]))
-    except (RunError, UsageError) as error:
+    except RunError as error:
         sys.exit(str(error))
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

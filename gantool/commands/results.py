@@ -24,7 +24,10 @@ STATED = re.compile(r"^# Reaches: (.+)$", re.MULTILINE)
 PAPER = re.compile(r"^# Paper: (.+)$", re.MULTILINE)
 FIGURE = re.compile(r"(\w+) (>=|<=) (-?[\d.]+(?:e-?\d+)?)")
 COMPARE = {">=": operator.ge, "<=": operator.le}
-HOW = ("trust", "checkpoint", "logger", "compile", "graph", "data", "evaluate_every", "checkpoint_every")
+HOW = (
+    "trust", "checkpoint", "keep_last", "logger", "compile", "graph", "data",
+    "tick_every", "sample_every", "evaluate_every", "checkpoint_every",
+)  # fmt: skip
 WHERE = ("root", "download")
 HEAD = """\
 # What the experiments reach

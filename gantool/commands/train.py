@@ -52,6 +52,7 @@ class Training:
         self.last: dict[str, Any] = {}
         self.watch, self.warnings = Watch(), list[dict[str, Any]]()
         self.stop = Stop()
+        self.recordings = self.parts.recordings
         self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
         self.evaluated = 0.0  # seconds that were spent on the metrics of a row, which its successor's speed leaves out
 
@@ -74,6 +75,9 @@ class Training:
     # -------------------------------------------------------- what the loop tells (gantool.engine.loop.Observer)
 
     def stepped(self, step: int) -> None:
+        if self.parts.recordings != self.recordings:
+            self.recordings = self.parts.recordings
+            self.progress.begin_pace()
         self.progress.update(step, None)
 
     def diverged(self, step: int, name: str) -> None:

@@ -9,7 +9,7 @@ from gantool.errors import UsageError
 from gantool.game.images import to_float
 from gantool.game.types import Images, Prior
 
-MEAN_OF = 100_000  # examples
+MEAN_OF = 50_000  # examples
 
 
 class Order:
@@ -130,10 +130,10 @@ class BatchSource(nn.Module):
         raise NotImplementedError
 
     def mean(self) -> Tensor:
-        """(*data shape) the mean of the set, of 100,000 of its examples if it has more. Not for use within a step."""
+        """(*data shape) the mean of the set, of 50,000 of its examples if it has more. Not for use within a step."""
         count = min(self.size, MEAN_OF)
         index = torch.arange(count, device=self.drawn.device) * self.size // count
-        mean = torch.stack([self.shown(part)[0].sum(dim=0) for part in index.split(1000)]).sum(dim=0) / count
+        mean = torch.stack([self.shown(part)[0].sum(dim=0) for part in index.split(self.batch_size)]).sum(dim=0) / count
         return (mean + mean.flip(2)) / 2 if self.flip else mean  # whichever of them were mirrored
 
     def _evenly(self) -> Tensor:

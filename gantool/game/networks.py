@@ -163,16 +163,23 @@ class ToImage(nn.Module):
 
 
 class ToShare(nn.Module):
-    """Pixels in [-1, 1] -> [0, 1], in which some nets were tuned; points stay as they are."""
+    """(N, C + more, H, W): pixels in [-1, 1] -> [0, 1], in which some nets were tuned.
+
+    What comes after the C channels of the image, such as its class, stays as it is, and so do points.
+    """
 
     by_example = True
 
     def __init__(self, shape: Shape):
         super().__init__()
-        self.images = len(shape) == 3
+        self.channels = shape[0] if len(shape) == 3 else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x + 1) / 2 if self.images else x
+        if not self.channels:
+            return x
+        image, more = x.tensor_split([self.channels], dim=1)
+        image = (image + 1) / 2
+        return torch.cat([image, more], dim=1) if more.shape[1] else image
 
 
 def initialise(layer: nn.Module) -> None:
