@@ -381,7 +381,7 @@ def test_best_and_a_step_are_chosen_or_missed_with_a_sentence(folder):
     with pytest.raises(UsageError, match="has no checkpoint yet"):
         checkpoint.choose(folder, "last")
     saved(folder, 9, 10)
-    with pytest.raises(UsageError, match="no best checkpoint: best.metric was not set; use checkpoint=last"):
+    with pytest.raises(UsageError, match="no best checkpoint: best.metric was not set, or was finite in no row; use"):
         checkpoint.choose(folder, "best")
     status.update(folder, best={"step": 9, "metric": "fid", "value": 1.0})
     assert checkpoint.choose(folder, "best") == folder.checkpoint(9)

@@ -142,8 +142,19 @@ def test_best_checkpoint_is_kept_and_chosen(gantool: Gantool) -> None:
 def test_best_metric_that_is_none_is_said_at_once(gantool: Gantool) -> None:
     done = gantool("train", *TINY, "steps=4", "best.metric=fidd")
     assert done.code == 2
-    assert "best.metric=fidd is no column of metrics.jsonl" in done.err
+    assert "best.metric=fidd is no column of metrics.jsonl; choices: " in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_resumed_run_says_what_is_different_from_here_on(gantool: Gantool) -> None:
+    assert "from here on" not in gantool("train", *TINY, "steps=4", "trick=[top_k]").err
+    again = gantool("train", f"resume={RUN}", "steps=6", "batch_size=32", "trick=[ema]", "optimizer.generator.lr=0.01")
+    told = [line.partition("from here on ")[2] for line in again.err.splitlines() if "from here on" in line]
+    assert {line.partition("=")[0] for line in told} == {
+        "steps", "batch_size", "optimizer.generator.lr", "trick.top_k is gone", "trick.ema is new"
+    }  # fmt: skip
+    assert "steps=6 (was 4)" in told and "optimizer.generator.lr=0.01 (was 0.0002)" in told
+    assert "from here on" not in gantool("train", f"resume={RUN}").err
 
 
 def test_evaluating_nothing_is_told(gantool: Gantool) -> None:

@@ -15,6 +15,7 @@ TAKE_VALUE = {
 }  # fmt: skip
 MULTIRUN = ("-m", "--multirun")
 INFOS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+LISTS = ("trick", "metric", "logger")  # groups of which any number of options may be chosen
 PATHS = ("run", "resume", "out", "dataset.path", "dataset.root")
 PLAIN = re.compile(r"[\w./%@-]*", re.ASCII)  # of a path, what Hydra's grammar takes without quotes
 GRAMMAR = re.compile(r"""['"\[{]|\$\{|\w+\(.*\)$""")  # a value that is written in that grammar already
@@ -55,6 +56,18 @@ def based(override: str) -> str:
     if key == "objective.base" and value.startswith("["):
         raise UsageError("objective.base takes the name of one option: objective.base=hinge")
     return f"objective@{override}" if equals and re.fullmatch(r"objective(\.base)+", key) and value else override
+
+
+def once(override: str) -> str:
+    """`trick=[ema,ema]` is refused: Hydra would pass over the second."""
+    key, _, value = override.partition("=")
+    if key in LISTS:
+        for names in re.findall(r"\[([^\[\]]*)\]", value):
+            each = [name.strip() for name in names.split(",")]
+            twice = next((name for name in each if each.count(name) > 1), None)
+            if twice is not None:
+                raise UsageError(f"{key}=[{names}] names {twice} twice: name it once")
+    return override
 
 
 def opened(override: str) -> str:

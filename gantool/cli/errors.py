@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gantool.cli.argv import LISTS
 from gantool.config.signature import suggestion
 from gantool.errors import Interrupted, RunError, UsageError
 from gantool.runs.folder import DISK_FULL, REFUSED
 
-_LIST_GROUPS = ("trick", "metric", "logger")
 _MANY = 32  # choices that are not listed where a near one is named
 _EXTRAS = {
     "hydra/launcher/joblib": "joblib",
@@ -182,14 +182,30 @@ def _bad_value(error: Any, asked: Asked, typed: str) -> str:
 
 def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
     group, *below = typed.split(".")
-    if group in _LIST_GROUPS and below and key.count(".") <= 1:
+    if group in LISTS and below and key.count(".") <= 1:
         return f"unknown key {typed!r}\n  is {group} {below[0]} selected? Add it to {group}=[...]"
     if below and key == group and options(group, asked.folders):
         return f"unknown key {typed!r}\n  no option of {group} is selected: give {group}=..., too"
+    owners = _owners(group, below, asked.folders) if below else []
+    if owners:
+        return f"unknown key {key!r}\n  it is a key of {' and '.join(f'{group}={name}' for name in owners)}"
     choices = {str(name) for name in (parent or {})} - {"hydra", "_target_"}
     if "." not in key and asked.folders:
         choices |= _groups(asked.folders[0], asked.command)
     return f"unknown key {key!r}\n  {_hint(key.rpartition('.')[2], choices)}"
+
+
+def _owners(group: str, path: Sequence[str], folders: Iterable[Path]) -> list[str]:
+    """The options of a group that have this key."""
+    import yaml
+
+    found = []
+    for file in sorted(file for folder in folders for file in (folder / group).glob("*.yaml")):
+        node = yaml.safe_load(file.read_text("utf-8"))
+        for name in path:
+            node = node.get(name, ...) if isinstance(node, dict) else ...
+        found += [file.stem] if node is not ... else []
+    return found
 
 
 def _groups(folder: Path, command: str) -> set[str]:
@@ -223,7 +239,7 @@ def _no_option(asked: Asked) -> str:
         key, _, value = override.lstrip("+").partition("=")
         choices = options(key, asked.folders)
         if choices and re.fullmatch(r"(?i)null|true|false|[\d.+-]+(e[+-]?\d+)?", value):
-            none = f"write {key}=[] for none; " if key in _LIST_GROUPS else ""
+            none = f"write {key}=[] for none; " if key in LISTS else ""
             none = "leave it out for none; " if key in ("experiment", "meta") else none
             return f"{key}={value} is no option of {key}\n  {none}choices: {', '.join(choices)}"
     return "a group takes the name of an option, or a list of names"

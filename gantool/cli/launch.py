@@ -70,7 +70,7 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
         overrides = [arguments.expanded(override, multirun) for override in overrides]
     if command in ("evaluate", "sample"):
         overrides = [arguments.opened(override) for override in overrides]
-    overrides = [arguments.based(arguments.quoted_path(override)) for override in overrides]
+    overrides = [arguments.once(arguments.based(arguments.quoted_path(override))) for override in overrides]
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)
     if multirun and not any(override.startswith(NAMES) for override in overrides):

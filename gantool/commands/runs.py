@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from gantool.errors import UsageError
@@ -34,6 +35,7 @@ _SORTABLE = {
     name: name for name in ("run", "dataset", "architecture", "objective", "tricks", "started", "step", "images")
 }
 _SORTABLE |= {"status": "state", "time": "seconds"}  # as headed -> as status.json has it
+REASON = 80  # characters of why a run failed
 _WRAPPED = {"run": 40, "tricks": 16, "last metrics": 32}  # the widths at which a table's cells take another line
 
 
@@ -120,7 +122,7 @@ def _number(one: dict[str, Any], name: str, written: Callable[[float], str]) -> 
 def _metrics(one: dict[str, Any]) -> str:
     """Both losses and every metric, not what D said in between; for a run that failed, why."""
     if one["state"] in ("failed", "diverged", "unreadable") and (one.get("error") or one.get("reason")):
-        return " ".join(str(one.get("error") or one.get("reason")).split())
+        return shorten(str(one.get("error") or one.get("reason")), REASON, placeholder=" ...")
     return ", ".join(f"{name} {value:.3g}" for name, value in results(_last(one)).items())
 
 

@@ -182,6 +182,7 @@ class Training:
         from gantool.runs import checkpoint, rows, status
         from gantool.runs.folder import write_atomically
         from gantool.runs.records import Records
+        from gantool.runs.resume import changed, read_config
 
         rows.Rows(self.folder.rows).truncate(self.clock.step)
         for row in rows.read(self.folder.rows):
@@ -189,6 +190,7 @@ class Training:
             self.last = row
         checkpoint.rewind(self.folder, self.clock.step)
         started = status.read(self.folder).get("started") or status.now()
+        before = read_config(self.folder.config) if resumed and self.folder.config.is_file() else self.config
         write_atomically(
             self.folder.config, lambda file: file.write(OmegaConf.to_yaml(self.cfg, resolve=True).encode())
         )
@@ -211,6 +213,8 @@ class Training:
         verb = f"resuming at step {self.clock.step}" if resumed else "training"
         parts = self.parts
         log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
+        for change in changed(before, self.config):
+            log.info("from here on %s", change)
         every = self.plan.evaluate_every
         if every and not parts.metrics.chosen:
             log.warning("evaluate_every=%d measures nothing: choose metrics too, metric=[...]", every)
@@ -251,13 +255,14 @@ class Training:
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
+        from gantool.config.signature import suggestion
+
         name, mode = self.cfg.best.metric, self.cfg.best.mode
         coming = [] if "measured" in row else self.parts.metrics.columns  # they are not measured in every row
         known = [*(column for column in row if column != "measured"), *coming, "diversity"]
         if name is not None and name not in known:
             self.checkpoint()
-            choices = ", ".join(dict.fromkeys(known))
-            raise UsageError(f"best.metric={name} is no column of metrics.jsonl; choose one of {choices}")
+            raise UsageError(f"best.metric={name} is no column of metrics.jsonl; {suggestion(name, set(known))}")
         value = row.get(name)
         if value is None or not math.isfinite(value):
             return False

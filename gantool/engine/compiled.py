@@ -104,7 +104,7 @@ class Compiler:
             add_layout_constraint(operation, constrain_to_fx_strides)
         began = time.monotonic()
         module, tensors = traced(play, list(self.state.tensors().values()), WRITTEN_OUT)
-        log.info("compiling a step of %d operations, once", len(module.graph.nodes) - len(tensors))
+        log.info("compiling a step of %d operations, once; Ctrl-C waits for it", len(module.graph.nodes) - len(tensors))
         with torch.no_grad():
             run = _inductor.compile(module, [*tensors], options=OPTIONS)
         log.info("compiled after %.0f s", time.monotonic() - began)

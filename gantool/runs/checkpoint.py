@@ -106,7 +106,9 @@ def choose(folder: RunFolder, which: Literal["last", "best"] | int) -> Path:
     if which == "best":
         step = (status.read(folder).get("best") or {}).get("step")
         if step is None:
-            raise UsageError("no best checkpoint: best.metric was not set; use checkpoint=last")
+            raise UsageError(
+                "no best checkpoint: best.metric was not set, or was finite in no row; use checkpoint=last"
+            )
     elif isinstance(which, int):
         step = which
     else:
@@ -156,7 +158,9 @@ def _last(folder: RunFolder) -> Path:
             log.warning("passed over: %s", error)
             continue
         return folder.checkpoint(step)
-    raise UsageError(f"none of the checkpoints in {folder.checkpoints} can be read")
+    raise UsageError(
+        f"none of the checkpoints in {folder.checkpoints} can be read: train again, or put a copy of one in their place"
+    )
 
 
 def _intact(path: Path) -> bool:

@@ -56,6 +56,21 @@ def read_config(file: Path) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in NEVER}
 
 
+def changed(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`batch_size=32 (was 64)`, `trick.ema is new`: how a run's configuration differs from what it was."""
+    for key in [*then, *(key for key in now if key not in then)]:
+        name, old, new = f"{prefix}{key}", then.get(key), now.get(key)
+        if name in NEVER or old == new:
+            continue
+        nodes = [isinstance(value, dict) for value in (old, new)]
+        if all(nodes) or (any(nodes) and not prefix):  # a group may have been empty
+            yield from changed(old or {}, new or {}, f"{name}.")
+        elif any(nodes):
+            yield f"{name} is {'new' if nodes[1] else 'gone'}"
+        else:
+            yield f"{name}={new} (was {old})"
+
+
 def key_of(override: str) -> str:
     """++trick.ema.decay=0.5 -> trick.ema.decay; an option that is put elsewhere (group@key=option) is of that key."""
     group, _, package = override.lstrip("+~").partition("=")[0].partition("@")
