@@ -98,9 +98,23 @@ def test_what_runs_off_never_becomes_usual():
     assert told([CALM] * ENOUGH + [CALM | {"d_loss": 500.0}] * 100) == [("runs_off", ENOUGH + 3)]
 
 
+def test_what_a_run_has_already_is_no_remedy():
+    rows = [CALM | {"step": step, "d_loss": 2e4} for step in range(10, 50, 10)]
+
+    def advice(*chosen: str) -> str:
+        seen = Watch(chosen)
+        return next(warning.text for row in rows for warning in seen.see(row)).partition("Against it: ")[2]
+
+    assert "trick=[gradient_penalty] (" in advice() and "trick=[spectral_norm] (" in advice()
+    left = advice("objective=hinge", "trick=[ema]", "trick=[gradient_penalty]")
+    assert "gradient_penalty" not in left and left == advice().replace(
+        "trick=[gradient_penalty] (Gulrajani et al. 2017), ", ""
+    )
+
+
 def test_every_remedy_can_be_chosen(compose):
     assert set(watch.REMEDIES) == set(RULES)
-    for text in watch.REMEDIES.values():
+    for text in map(", ".join, watch.REMEDIES.values()):
         settings = re.findall(r"\b\w+=\[?\w+\]?", text)
         assert len(settings) >= 2
         for setting in settings:

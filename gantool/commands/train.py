@@ -50,7 +50,9 @@ class Training:
         self.clock, self.plan = self.parts.clock, self.parts.plan
         self.best: dict[str, Any] | None = None
         self.last: dict[str, Any] = {}
-        self.watch, self.warnings = Watch(), list[dict[str, Any]]()
+        chosen = [f"{group}={choices.get(group)}" for group in ("objective", "update")]
+        self.watch = Watch([*chosen, *(f"trick=[{name}]" for name in self.config.get("trick") or {})])
+        self.warnings: list[dict[str, Any]] = []
         self.stop = Stop()
         self.recordings = self.parts.recordings
         self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from

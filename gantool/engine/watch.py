@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 PATIENCE = 3  # rows on end in which a sign must be there, and gone to count as over: single rows are blips
@@ -19,19 +19,20 @@ ABSURD = 1e4  # too large in any game
 COLUMNS = ("d_loss", "g_loss", "d_grad_norm", "g_grad_norm")  # that may run off
 REMEDIES = {  # what the literature offers, as the command line takes it
     "discriminator_won": (
-        "objective=non_saturating (Goodfellow et al. 2014), trick=[instance_noise] (Arjovsky and Bottou 2017), "
-        "trick=[label_smoothing] (Salimans et al. 2016), trick=[gradient_penalty] (Mescheder et al. 2018), "
-        "or a lower optimizer.discriminator.lr"
+        "objective=non_saturating (Goodfellow et al. 2014)", "trick=[instance_noise] (Arjovsky and Bottou 2017)",
+        "trick=[label_smoothing] (Salimans et al. 2016)", "trick=[gradient_penalty] (Mescheder et al. 2018)",
+        "rates that are alike, or a lower optimizer.discriminator.lr",
     ),
     "samples_collapsed": (
-        "update=unrolled (Metz et al. 2017), trick=[minibatch_discrimination] (Salimans et al. 2016), "
-        "trick=[minibatch_stddev] (Karras et al. 2018), trick=[gradient_penalty] (Mescheder et al. 2018)"
+        "update=unrolled (Metz et al. 2017)", "trick=[minibatch_discrimination] (Salimans et al. 2016)",
+        "trick=[minibatch_stddev] (Karras et al. 2018)", "trick=[gradient_penalty] (Mescheder et al. 2018)",
     ),
     "runs_off": (
-        "lower optimizer.generator.lr and optimizer.discriminator.lr, trick=[gradient_clipping] (Pascanu et al. 2013), "
-        "trick=[gradient_penalty] (Gulrajani et al. 2017), trick=[spectral_norm] (Miyato et al. 2018)"
+        "lower optimizer.generator.lr and optimizer.discriminator.lr",
+        "trick=[gradient_clipping] (Pascanu et al. 2013)", "trick=[gradient_penalty] (Gulrajani et al. 2017)",
+        "trick=[spectral_norm] (Miyato et al. 2018)",
     ),
-}
+}  # fmt: skip
 
 Row = Mapping[str, Any]
 Usual = Mapping[str, float]  # column -> median size in the rows in which it did not run off
@@ -79,7 +80,9 @@ RULES: dict[str, Callable[[Row, Usual], str | None]] = {
 class Watch:
     """Sees a run's rows in turn; whoever sees the same rows knows the same, so a resumed run shows it the old ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, chosen: Collection[str] = ()) -> None:
+        """`chosen`: what the run has already, `trick=[ema]`, and is not to be told."""
+        self.chosen = frozenset(chosen)
         self.sizes: dict[str, list[float]] = {name: [] for name in COLUMNS}
         self.streaks = dict.fromkeys(RULES, 0)  # rows on end with a sign; negative: without
         self.since = dict.fromkeys(RULES, 0)  # the step of the first of these rows
@@ -108,7 +111,8 @@ class Watch:
             self.active.remove(name)
         elif lasted and said and name not in self.active:
             self.active.append(name)
-            return Warning(name, row["step"], f"{said}. Against it: {REMEDIES[name]}")
+            new = [remedy for remedy in REMEDIES[name] if remedy.partition(" ")[0] not in self.chosen]
+            return Warning(name, row["step"], f"{said}. Against it: {', '.join(new)}")
         return None
 
 
