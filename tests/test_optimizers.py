@@ -1,9 +1,12 @@
 """Optimiser pairs, as the command line composes them: each player has its own rule, rate and schedule."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from gantool.config.build import Builder
+from gantool.game.player import Player
 from toys import composed_game, plain, weights
 
 PAIRS = {  # (kind, settings) of G and of D, from the papers that the YAML names
@@ -75,3 +78,24 @@ def test_a_step_of_the_game_moves_both(compose, name):
     assert all(moved)
     assert stats["d_grad_norm"] > 0
     assert stats["g_grad_norm"] > 0
+
+
+@pytest.mark.parametrize("rule", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (4, 3, 2, 2)], ids=str)
+def test_a_gradient_that_lies_otherwise_in_memory_moves_the_same_weights(rule, shape):
+    """torch's fused optimisers on the CPU take a transpose for what it is not (2.7 to 2.14); its plain ones do not."""
+    ends = []
+    for ours in (True, False):
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(shape))
+        player = Player([weight], partial(rule, lr=0.1))
+        plain_rule = rule([weight], lr=0.1, foreach=False, fused=False)
+        for _ in range(3):
+            grad = torch.randn(shape[::-1]).permute(*range(len(shape))[::-1])
+            if ours:
+                player.apply([grad])
+            else:
+                weight.grad = grad
+                plain_rule.step()
+        ends.append(weight.detach())
+    assert torch.allclose(*ends, atol=1e-6)

@@ -42,7 +42,7 @@ class Player:
         Optimistic: twice the displacement less that of the step before (Daskalakis et al. 2018, algorithm 1).
         """
         for parameter, grad in zip(self.parameters, grads, strict=True):
-            parameter.grad = grad
+            parameter.grad = laid_out_like(parameter, grad)
         if self.schedule is None and not optimistic:
             step(self.optimizer)
         else:
@@ -108,6 +108,14 @@ class Player:
             log.warning(
                 "%s has no use for the state of %s and starts afresh", type(self.optimizer).__name__, state["kind"]
             )
+
+
+def laid_out_like(parameter: Tensor, grad: Tensor) -> Tensor:
+    """The gradient in the parameter's memory layout, which torch's fused optimisers on the CPU take for granted.
+
+    backward() sees to it, torch.autograd.grad does not: it may give a transpose, as it does through a gradient penalty.
+    """
+    return grad if grad.stride() == parameter.stride() else torch.empty_like(parameter).copy_(grad)
 
 
 def step(optimizer: torch.optim.Optimizer) -> None:
