@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from gantool.commands.assembly import Assembly
 from gantool.config.build import Builder
 from gantool.game.player import Player
 from toys import composed_game, plain, weights
@@ -99,3 +100,23 @@ def test_a_gradient_that_lies_otherwise_in_memory_moves_the_same_weights(rule, s
                 plain_rule.step()
         ends.append(weight.detach())
     assert torch.allclose(*ends, atol=1e-6)
+
+
+def test_a_penalised_convolution_moves_as_its_gradients_say(compose):
+    """Its weights lie channels last, their gradients through a penalty do not. One step of SGD is -lr times each."""
+    small = [f"architecture.{player}.features=4" for player in ("generator", "discriminator")]
+    data = ("dataset=shapes", "dataset.size=64", "dataset.resolution=16", "dataset.channels=3", "batch_size=8")
+    torch.manual_seed(0)
+    parts = Assembly(
+        plain(
+            compose(
+                "device=cpu", "precision=fp32", "architecture=dcgan", "trick=[gradient_penalty]", "optimizer=sgd",
+                *data, *small,
+            )
+        )
+    )  # fmt: skip
+    parts.prepare(1)
+    before, grads = parts.d.weights(), parts.d.grads(parts.game.d_loss()[0])
+    expected = [weight - 0.1 * grad for weight, grad in zip(before, grads, strict=True)]
+    parts.d.apply(grads)
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(parts.d.weights(), expected, strict=True))
