@@ -1,5 +1,6 @@
 """Optimiser pairs, as the command line composes them: each player has its own rule, rate and schedule."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -120,3 +121,19 @@ def test_a_penalised_convolution_moves_as_its_gradients_say(compose):
     expected = [weight - 0.1 * grad for weight, grad in zip(before, grads, strict=True)]
     parts.d.apply(grads)
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(parts.d.weights(), expected, strict=True))
+
+
+@pytest.mark.parametrize("rule", [partial(torch.optim.SGD, momentum=0.9), torch.optim.Adam])
+def test_moments_that_lay_otherwise_are_the_same_moments(rule):
+    """Saved where weights lie row by row, loaded where they lie channels last: the next step is the same."""
+    ends = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        weights = [torch.nn.Parameter(torch.randn(4, 3, 2, 2)) for _ in range(2)]
+        saved, loaded = (Player([weight], partial(rule, lr=0.1)) for weight in weights)
+        saved.apply([torch.randn(4, 3, 2, 2)])
+        weights[1].data = weights[0].detach().clone(memory_format=layout)
+        loaded.load_state_dict(copy.deepcopy(saved.state_dict()))
+        loaded.apply([torch.randn(4, 3, 2, 2)])
+        ends.append(weights[1].detach())
+    assert torch.allclose(*ends, atol=1e-6)

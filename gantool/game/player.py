@@ -104,18 +104,22 @@ class Player:
         if state["kind"] == type(self.optimizer).__name__:
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
+            for parameter, kept in self.optimizer.state.items():  # perhaps of a device on which they lie otherwise
+                for name, value in kept.items():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        kept[name] = laid_out_like(parameter, value)
         else:
             log.warning(
                 "%s has no use for the state of %s and starts afresh", type(self.optimizer).__name__, state["kind"]
             )
 
 
-def laid_out_like(parameter: Tensor, grad: Tensor) -> Tensor:
-    """The gradient in the parameter's memory layout, which torch's fused optimisers on the CPU take for granted.
+def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A gradient or moment in the parameter's memory layout, which torch's fused optimisers on the CPU take for granted.
 
-    backward() sees to it, torch.autograd.grad does not: it may give a transpose, as it does through a gradient penalty.
+    backward() sees to it, torch.autograd.grad does not: through a gradient penalty, convolutions get another one.
     """
-    return grad if grad.stride() == parameter.stride() else torch.empty_like(parameter).copy_(grad)
+    return value if value.stride() == parameter.stride() else torch.empty_like(parameter).copy_(value)
 
 
 def step(optimizer: torch.optim.Optimizer) -> None:
