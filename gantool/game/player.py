@@ -115,7 +115,7 @@ class Player:
 
 
 def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """A gradient or moment in the parameter's memory layout, which torch's fused optimisers on the CPU take for granted.
+    """A gradient or moment in the parameter's memory layout, which fused optimisers on the CPU take for granted.
 
     backward() sees to it, torch.autograd.grad does not: through a gradient penalty, convolutions get another one.
     """
