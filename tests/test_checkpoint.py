@@ -13,7 +13,7 @@ import torch
 from gantool.errors import UsageError
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import write_atomically
-from test_runs import STATE, files, folder  # noqa: F401 (folder is a fixture)
+from test_runs import STATE, files, folder_fixture  # noqa: F401 (it is a fixture)
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path):

@@ -31,8 +31,8 @@ STATE = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(name="folder")
+def folder_fixture(tmp_path):
     return made(tmp_path / "outputs" / "digits" / "one", started="2026-01-01T00:00:00.000+00:00")
 
 
