@@ -465,6 +465,14 @@ def test_runs_that_differ_in_their_seed_are_one_row(gantool: Gantool, made: Path
     assert again.err.count("already finished") == 3 and len(evaluated(other)) == 1
 
 
+def test_one_run_by_several_seeds_of_samples_is_a_row_with_its_name(gantool: Gantool, made: Path) -> None:
+    run = variant(made / "raw", "outputs/one")
+    assert gantool("evaluate", "-m", f"run={run}", "seed=1,2", "metric=[modes]", "metric.modes.samples=300").code == 0
+    (folder,) = Path("outputs/evaluate").iterdir()
+    settings = json.loads((folder / "summary.json").read_text())["settings"]
+    assert [(one["name"], one["done"]) for one in settings] == [("outputs/one", 2)]
+
+
 def test_what_was_not_measured_alike_is_said(gantool: Gantool, made: Path) -> None:
     metric = yaml.safe_load((made / "run/config.yaml").read_text())["metric"]["modes"]
     variant(made / "run", "a", metric={"modes": metric | {"samples": 100}})
