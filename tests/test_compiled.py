@@ -204,11 +204,22 @@ def test_other_random_numbers_are_refused_all_the_same(compose, monkeypatch, cap
     assert "elsewhere" in told(caplog)[-1] and parts.way == "eager"
 
 
+@pytest.mark.parametrize("step", [1, 2, 1000, 100_000])
 @pytest.mark.parametrize("beta", [0.5, 0.999])
-def test_bias_corrections_are_adams(beta):
-    steps = [torch.tensor(float(step)) for step in (1, 2, 1000)]
-    expected = [1 - beta**step for step in (1, 2, 1000)]
-    assert compiled._corrections(beta, steps).tolist() == pytest.approx(expected, rel=1e-12)
+def test_adam_written_out_is_adam(step, beta):
+    """Against algorithm 1 of Kingma and Ba (2014) in float64, from moments of any step."""
+    generator = torch.Generator().manual_seed(step)
+    weight, grad, mean = torch.randn(3, 50, generator=generator, dtype=torch.float64)
+    weight = weight / 1000  # next to the step, so that this is what is compared
+    square, eps = torch.rand(50, generator=generator, dtype=torch.float64), 1e-8
+    moved = [each.float() for each in (weight, grad, mean, square)]
+    mean = 0.9 * mean + 0.1 * grad
+    square = beta * square + (1 - beta) * grad**2
+    weight = weight - 0.01 * (mean / (1 - 0.9**step)) / ((square / (1 - beta**step)).sqrt() + eps)
+    options = dict(lr=0.01, beta1=0.9, beta2=beta, weight_decay=0.0, eps=eps, amsgrad=False, maximize=False)
+    compiled._adam(*([each] for each in moved), [], [torch.tensor(float(step))], **options)
+    for ours, expected in zip((moved[0], *moved[2:]), (weight, mean, square), strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=3e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,8 @@ def _adam(
     maximize: bool, decoupled: bool = False, **_: Any,
 ) -> None:  # fmt: skip
     """torch's fused kernel written out, whose bias corrections are in float64 (Kingma and Ba 2014, algorithm 1)."""
-    rates, roots = lr / _corrections(beta1, steps), _corrections(beta2, steps).sqrt()
+    times = torch.stack(steps).double()
+    rates, scales = _kept(lr / (1 - beta1**times)), _kept((1 - beta2**times).rsqrt())
     for i, (param, grad, mean, square) in enumerate(zip(params, grads, means, squares, strict=True)):
         grad = -grad if maximize else grad
         if weight_decay and decoupled:
@@ -148,16 +149,16 @@ def _adam(
         square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         if amsgrad:
             largest[i].copy_(torch.maximum(largest[i], square))
-        spread = (largest[i] if amsgrad else square).sqrt() / roots[i] + eps
+        spread = (largest[i] if amsgrad else square).sqrt() * scales[i] + eps
         param.sub_(rates[i] * mean / spread)
 
 
-def _corrections(beta: float, steps: list[Tensor]) -> Tensor:
-    """1 - beta ** step of each, as the largest of equal ones: a result of a reduction, which the compiler keeps.
+def _kept(numbers: Tensor) -> Tensor:
+    """Each as the largest of equal ones, in float32: a result of a reduction, which the compiler keeps.
 
-    Otherwise it would compute the power anew in the loop over the elements of each tensor.
+    Otherwise it would compute powers, roots and quotients anew in the loop over the elements of each tensor.
     """
-    return (1 - beta ** torch.stack(steps).double()[:, None].expand(-1, KEPT)).amax(1)
+    return numbers.float()[:, None].expand(-1, KEPT).amax(1)
 
 
 def _adamw(*tensors: list[Tensor], **options: Any) -> None:
