@@ -250,6 +250,28 @@ def test_the_table_names_each_column_and_what_it_depends_on(ring: Gantool) -> No
     assert lines[0].rstrip().endswith("samples 300, within 96, least 1")
 
 
+def test_metrics_draw_from_a_prior_without_tails(gantool: Gantool) -> None:
+    """Of latents next to 0 all samples are one, in training and afterwards; the rows say how the tails were cut."""
+    small = ("architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]", "logger=[]", "steps=2")
+    few = ("metric=[diversity,divergence,fid]", "metric.diversity.pairs=9", "metric.fid.samples=99", "features=pixels")
+    done = gantool("train", *small, *few, "truncation=1e-6", "hydra.run.dir=run")
+    assert done.code == 0, done.err
+    for changes in ([], ["truncation=9"]):
+        done = gantool("evaluate", "run=run", *changes)
+        assert done.code == 0, done.err
+    trained, same, wide = rows()[-3:]
+    assert [row["measured"]["truncation"] for row in (trained, same, wide)] == [1e-6, 1e-6, 9]
+    assert "truncation 9" in done.out.splitlines()[0]
+    assert trained["ms_ssim"] == same["ms_ssim"] == pytest.approx(1) and wide["ms_ssim"] < 0.99
+    for column in ("fid", "test_d_fake"):
+        assert trained[column] == same[column] != wide[column]
+
+
+def test_a_prior_without_tails_to_cut_says_so_at_once(gantool: Gantool) -> None:
+    refused = gantool("train", "prior=sphere", "truncation=1", "steps=2")
+    assert refused.code == 2 and "a sphere has no tails to cut" in refused.err
+
+
 def test_training_goes_on_as_if_nobody_had_evaluated(ring: Gantool) -> None:
     """Rows of evaluations are no rows of training: not of its watch, curves, status or best checkpoint."""
     shutil.copytree("run", "other")
@@ -479,3 +501,5 @@ def test_what_was_not_measured_alike_is_said(gantool: Gantool, made: Path) -> No
     variant(made / "run", "b", metric={"modes": metric | {"samples": 200}})
     assert "modes.samples: 100, 200" in gantool("evaluate", "-m", "run=a,b").out
     assert "measured alike" not in gantool("evaluate", "-m", "run=a,b", "samples=50").out
+    variant(made / "run", "c", truncation=1.0)
+    assert "truncation: 1.0, None" in gantool("evaluate", "-m", "run=a,c", "samples=50").out

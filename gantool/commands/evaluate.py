@@ -82,6 +82,8 @@ def measure(
     nodes = set_for_all(chosen, config, trained)
     for name, node in nodes.items():
         check_component(f"metric.{name}", node, FACTS)
+    if config["truncation"] is not None:
+        trained = {**trained, "truncation": config["truncation"]}
     metrics = Metrics(builder, nodes, trained, deployed.device)
     metrics.check(dataset, deployed.game.objective)
     seed = trained["seed"] if config["seed"] is None else config["seed"]
@@ -145,6 +147,8 @@ def show(folder: RunFolder, row: Mapping[str, Any], columns: Mapping[str, str]) 
             table.add_row(Text(column, "cyan"), Text(_number(row[column])), Text(said.pop(name, ""), "dim"))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     where = f"{folder.root}  step {row['step']:,}  {measured['weights']} weights  seed {measured['seed']}"
+    if measured["truncation"] is not None:
+        where += f"  truncation {measured['truncation']:g}"
     console.print(Text(where, "bold"), soft_wrap=True)
     console.print(table)
 

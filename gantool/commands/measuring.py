@@ -30,6 +30,7 @@ class Metrics:
         self.chosen: dict[str, Metric] = {
             name: builder.make(f"metric.{name}", node, None, facts) for name, node in (nodes or {}).items()
         }
+        self.truncation: float | None = config.get("truncation")  # runs of before have none
         self.data = ""  # fingerprint of the training split, whose labels may be hidden from the run
         self.columns: dict[str, str] = {}  # -> name of the metric
         for name, metric in self.chosen.items():
@@ -64,7 +65,7 @@ class Metrics:
         for name, metric in self.chosen.items():
             tell(name, "", 0, 0)
             torch.manual_seed(seed)  # for libraries that draw from torch's own generator
-            values = metric(deployed.seeded(seed, partial(tell, name), shared), kept)
+            values = metric(deployed.seeded(seed, partial(tell, name), shared, self.truncation), kept)
             stray = values.keys() - set(metric.columns)
             if stray:
                 raise UsageError(f"metric.{name} gives {', '.join(stray)}, which its `columns` do not name: mend them")
@@ -76,6 +77,7 @@ class Metrics:
             "metrics": {name: metric.facts() for name, metric in self.chosen.items()},
             "seed": seed,
             "weights": "averaged" if deployed.averaged else "raw",
+            "truncation": self.truncation,
             "batch_size": deployed.batch_size,
             "data": self.data,
             "versions": status.environment(),

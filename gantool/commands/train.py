@@ -217,9 +217,9 @@ class Training:
         log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
         for change in changed(before, self.config):
             log.info("from here on %s", change)
-        every = self.plan.evaluate_every
-        if every and not parts.metrics.chosen:
-            log.warning("evaluate_every=%d measures nothing: choose metrics too, metric=[...]", every)
+        for key in ("evaluate_every", "truncation"):
+            if self.config[key] and not parts.metrics.chosen:
+                log.warning("%s=%s has nothing to measure: choose metrics too, metric=[...]", key, self.config[key])
         return Records(self.folder, loggers, self.cfg.keep_last)
 
     def _place(self) -> dict[str, Any]:

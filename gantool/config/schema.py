@@ -74,6 +74,7 @@ class Train:
     keep_last: Count
     features: Literal["inception", "classifier", "pixels"]
     inception_weights: str | None
+    truncation: Positive | None
     best: Best
     trust: list[str]
 
@@ -100,6 +101,7 @@ class Evaluate:
     inception_weights: str | None
     seed: Seed | None
     ema: bool | None
+    truncation: Positive | None
     batch_size: Count
     device: Device
     dataset: Settings

@@ -77,9 +77,16 @@ class Deployed:
                 images = self.generator(z.to(self.device), c.to(self.device)).float().cpu()
             yield images
 
-    def draw(self, n: int, generator: torch.Generator, label: int | None = None, report: Report = silent) -> Tensor:
-        """n fair samples; with a label, all of that class."""
-        latent = self.latents(n, generator)
+    def draw(
+        self,
+        n: int,
+        generator: torch.Generator,
+        label: int | None = None,
+        report: Report = silent,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """n samples, fair ones without `truncation`; with a label, all of that class."""
+        latent = self.latents(n, generator, truncation)
         labels = self.labels(n, generator) if label is None else torch.full((n,), label)
         drawn: list[Tensor] = []
         for batch in self.batches(latent, labels):
@@ -87,9 +94,16 @@ class Deployed:
             report("samples", min(n, len(drawn) * self.batch_size), n)
         return torch.cat(drawn)
 
-    def seeded(self, seed: int, report: Report = silent, shared: dict[Hashable, Any] | None = None) -> "Seeded":
+    def seeded(
+        self,
+        seed: int,
+        report: Report = silent,
+        shared: dict[Hashable, Any] | None = None,
+        truncation: float | None = None,
+    ) -> "Seeded":
         """What a metric may ask; every draw of it follows from the seed. Metrics make `shared` for each other."""
-        return Seeded(self, torch.Generator().manual_seed(seed), report, {} if shared is None else shared)
+        generator = torch.Generator().manual_seed(seed)
+        return Seeded(self, generator, report, {} if shared is None else shared, truncation)
 
     def class_logits(self, images: Tensor, report: Report = silent) -> Tensor | None:
         """(N, *data shape) -> (N, classes or values of a code) on the CPU, as D takes unlabelled examples apart."""
@@ -106,14 +120,19 @@ class Deployed:
         return torch.cat(found)
 
     def verdicts(
-        self, real: Tensor, label: Tensor, generator: torch.Generator, report: Report = silent
+        self,
+        real: Tensor,
+        label: Tensor,
+        generator: torch.Generator,
+        report: Report = silent,
+        truncation: float | None = None,
     ) -> dict[str, float]:
         """What D says of reals (N, *data shape) with labels (N,), and of as many fresh fakes: `Game.verdicts`.
 
         Means over batches of the size that D is trained on, since D may compare the examples of one; what is left over
         is not asked about.
         """
-        latent, fake_label = self.latents(len(real), generator), self.labels(len(real), generator)
+        latent, fake_label = self.latents(len(real), generator, truncation), self.labels(len(real), generator)
         fake = self.images(latent, fake_label)
         size = min(self.game.source.batch_size, len(real))
         batches, totals = len(real) // size, dict[str, Tensor]()
@@ -153,15 +172,22 @@ class Deployed:
 class Seeded:
     """A deployed game as metrics see it (gantool.game.types.Trained)."""
 
-    def __init__(self, deployed: Deployed, generator: torch.Generator, report: Report, shared: dict[Hashable, Any]):
+    def __init__(
+        self,
+        deployed: Deployed,
+        generator: torch.Generator,
+        report: Report,
+        shared: dict[Hashable, Any],
+        truncation: float | None,
+    ):
         self.deployed, self.generator, self.report, self.shared = deployed, generator, report, shared
-        self.device = deployed.device
+        self.truncation, self.device = truncation, deployed.device
 
     def fakes(self, n: int, label: int | None = None) -> Tensor:
-        return self.deployed.draw(n, self.generator, label, self.report)
+        return self.deployed.draw(n, self.generator, label, self.report, self.truncation)
 
     def batches(self, n: int) -> Iterator[Tensor]:
-        latent = self.deployed.latents(n, self.generator)
+        latent = self.deployed.latents(n, self.generator, self.truncation)
         return self.deployed.batches(latent, self.deployed.labels(n, self.generator))
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
@@ -173,7 +199,7 @@ class Seeded:
         return self.deployed.class_logits(images, self.report)
 
     def verdicts(self, real: Tensor, label: Tensor) -> dict[str, float]:
-        return self.deployed.verdicts(real, label, self.generator, self.report)
+        return self.deployed.verdicts(real, label, self.generator, self.report, self.truncation)
 
     def hidden(self, images: Tensor) -> list[Tensor]:
         return self.deployed.hidden(images, self.report)

@@ -127,7 +127,7 @@ def _unlike(jobs: Iterable[Job]) -> list[str]:
             for name, each in job.measured.get("metrics", {}).items()
             for key, value in each.items()
         }
-        for key, value in (facts | {key: job.measured.get(key) for key in ("weights", "data")}).items():
+        for key, value in (facts | {key: job.measured.get(key) for key in ("weights", "truncation", "data")}).items():
             if job.measured:
                 found.setdefault(key, set()).add(str(value))
     return [f"{key}: {', '.join(sorted(values))}" for key, values in found.items() if len(values) > 1]
