@@ -109,6 +109,12 @@ def test_command_trains_what_is_missing_once_and_anew_when_it_changed(gantool: G
     assert gantool("results", name, "--page", "page.md", "--folder", "runs").code == 0
     assert json.loads(status.read_text())["started"] != first["started"]
     assert json.loads(status.read_text())["step"] == 3
+    config = Path("runs") / f"{name}_seed_0" / "config.yaml"
+    config.write_text(config.read_text().replace("truncation: null\n", ""))  # as of a gantool that knew no such key
+    folder = RunFolder(config.parent)
+    assert "truncation" not in config.read_text() and not results.is_older(tiny, 0, folder)
+    settings.append("truncation=1")
+    assert results.is_older(tiny, 0, folder)
 
 
 def test_a_run_stays_where_gantool_has_one_more_option_and_not_where_the_recipe_differs():
@@ -124,6 +130,7 @@ def test_how_a_run_was_played_and_where_its_data_was_make_it_no_other(compose):
         return results._plain(plain(compose("dataset=mnist", *overrides)))
 
     for same in (
+        "device=cpu",
         "compile=step",
         "graph=off",
         "evaluate_every=7",

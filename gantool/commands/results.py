@@ -25,7 +25,7 @@ PAPER = re.compile(r"^# Paper: (.+)$", re.MULTILINE)
 FIGURE = re.compile(r"(\w+) (>=|<=) (-?[\d.]+(?:e-?\d+)?)")
 COMPARE = {">=": operator.ge, "<=": operator.le}
 HOW = (
-    "trust", "checkpoint", "keep_last", "logger", "compile", "graph", "data",
+    "trust", "checkpoint", "keep_last", "logger", "device", "compile", "graph", "data",
     "tick_every", "sample_every", "evaluate_every", "checkpoint_every",
 )  # fmt: skip
 WHERE = ("root", "download")
@@ -140,7 +140,9 @@ def is_older(experiment: Experiment, seed: int, folder: RunFolder) -> bool:
     shown = subprocess.run(command, capture_output=True, text=True)
     if shown.returncode:
         raise RunError(f"{experiment.name} cannot be composed: {shown.stderr.strip()}")
-    return not _same(_plain(read_config(folder.config)), _plain(yaml.safe_load(shown.stdout)))
+    usual = yaml.safe_load((conf_dir() / "train.yaml").read_text("utf-8"))  # of what the run's gantool did not know
+    then = {key: value for key, value in usual.items() if not isinstance(value, dict | list)}
+    return not _same(_plain(then | read_config(folder.config)), _plain(yaml.safe_load(shown.stdout)))
 
 
 def _same(then: Any, now: Any) -> bool:
