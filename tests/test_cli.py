@@ -376,6 +376,16 @@ def test_resume_replays_and_changes(gantool: Gantool, fake: None, tmp_path: Path
     assert (shown.code, shown.out) == (0, "3\n")
 
 
+def test_a_key_that_is_newer_than_the_run_has_its_usual_value(gantool: Gantool, fake: None, tmp_path: Path):
+    """Though today's recipe sets it."""
+    assert gantool("train", "hydra.run.dir=r", "experiment=parzen_mnist").code == 0
+    config = tmp_path / "r" / "config.yaml"
+    assert "truncation: 1.5\n" in config.read_text()
+    config.write_text(config.read_text().replace("truncation: 1.5\n", ""))
+    assert "\ntruncation: null\n" in gantool("train", "resume=r", "--cfg", "job").out
+    assert "\ntruncation: 2\n" in gantool("train", "resume=r", "truncation=2", "--cfg", "job").out
+
+
 def test_resume_pins_what_conf_says_differently_today():
     saved = {"n": 5, "lr": 1e-4, "betas": [0.5, 0.9], "name": "it's", "trick": {"a": {"_target_": "A", "x": None}}}
     now = {"n": 7, "lr": 1e-4, "betas": [0.9, 0.9], "name": "x", "new": 1, "trick": {"b": {"_target_": "B"}}}

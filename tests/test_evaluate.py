@@ -256,20 +256,27 @@ def test_metrics_draw_from_a_prior_without_tails(gantool: Gantool) -> None:
     few = ("metric=[diversity,divergence,fid]", "metric.diversity.pairs=9", "metric.fid.samples=99", "features=pixels")
     done = gantool("train", *small, *few, "truncation=1e-6", "hydra.run.dir=run")
     assert done.code == 0, done.err
-    for changes in ([], ["truncation=9"]):
+    for changes in ([], ["truncation=none"], ["truncation=9"]):
         done = gantool("evaluate", "run=run", *changes)
         assert done.code == 0, done.err
-    trained, same, wide = rows()[-3:]
-    assert [row["measured"]["truncation"] for row in (trained, same, wide)] == [1e-6, 1e-6, 9]
+    trained, same, fair, wide = rows()[-4:]
+    assert [row["measured"]["truncation"] for row in (trained, same, fair, wide)] == [1e-6, 1e-6, None, 9]
     assert "truncation 9" in done.out.splitlines()[0]
     assert trained["ms_ssim"] == same["ms_ssim"] == pytest.approx(1) and wide["ms_ssim"] < 0.99
     for column in ("fid", "test_d_fake"):
         assert trained[column] == same[column] != wide[column]
+    assert gantool("train", *small, *few, "hydra.run.dir=fair").code == 0
+    for column in ("ms_ssim", "fid", "test_d_fake"):
+        assert rows("fair")[-1][column] == fair[column]  # training does not see it either
 
 
 def test_a_prior_without_tails_to_cut_says_so_at_once(gantool: Gantool) -> None:
     refused = gantool("train", "prior=sphere", "truncation=1", "steps=2")
     assert refused.code == 2 and "a sphere has no tails to cut" in refused.err
+    small = ("architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]", "logger=[]", "steps=2")
+    assert gantool("train", "prior=sphere", *small, "hydra.run.dir=run").code == 0
+    refused = gantool("evaluate", "run=run", "metric=[probe]", "truncation=1")
+    assert refused.code == 2 and "a sphere has no tails to cut" in refused.err and evaluated() == []
 
 
 def test_training_goes_on_as_if_nobody_had_evaluated(ring: Gantool) -> None:

@@ -197,7 +197,7 @@ class Assembly:
         return self.spec["points"]
 
     def evaluate(self, stop: Stop, tell: Told) -> dict[str, Any]:
-        """Every chosen metric on fair samples of the deployed generator; the same draws each time.
+        """Every chosen metric on samples of the deployed generator; the same draws each time.
 
         Raises Abandoned at a signal; either way the training state is as before.
         """

@@ -58,7 +58,7 @@ def measure(
     config: Mapping[str, Any], folder: RunFolder, file: Path | None, tell: "Told"
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The row: step, every column, and what the numbers depend on; and which metric a column is of."""
-    from torch import set_flush_denormal
+    import torch
 
     from gantool.commands.assembly import device_name
     from gantool.commands.measuring import Kept, Metrics
@@ -73,7 +73,7 @@ def measure(
 
     state, trained = state_of(folder, file, config["checkpoint"]), read_config(folder.config)
     deployed = load(state, folder, dict(config))
-    set_flush_denormal(True)  # as training does
+    torch.set_flush_denormal(True)  # as training does
     set_up(deployed.device, bool(trained.get("deterministic")))
     builder = Builder(tuple(config["trust"]))
     dataset = Kept(builder.make("dataset", dataset_of(trained, config["dataset"])))
@@ -83,9 +83,10 @@ def measure(
     for name, node in nodes.items():
         check_component(f"metric.{name}", node, FACTS)
     if config["truncation"] is not None:
-        trained = {**trained, "truncation": config["truncation"]}
+        trained["truncation"] = None if config["truncation"] == "none" else config["truncation"]
     metrics = Metrics(builder, nodes, trained, deployed.device)
     metrics.check(dataset, deployed.game.objective)
+    deployed.latents(1, torch.Generator(), metrics.truncation)  # a prior without tails to cut says so now
     seed = trained["seed"] if config["seed"] is None else config["seed"]
     found = metrics(deployed, dataset, seed, tell, {"device": device_name(deployed.device)})
     return {"step": state["step"], EVALUATED: status.now(), **found}, metrics.columns
@@ -168,7 +169,8 @@ def compare_later(job: RunFolder, folder: RunFolder, row: Mapping[str, Any], ask
 
     config = read_config(folder.config)
     typed = [one for one in asked if key_of(one) not in ("run", "seed")]
-    alike = json.dumps([{key: value for key, value in config.items() if key != "seed"}, typed], sort_keys=True)
+    set_to = {key: value for key, value in config.items() if key != "seed" and value is not None}
+    alike = json.dumps([set_to, typed], sort_keys=True)  # without null: older runs lack keys that are null today
     mine = [one for one in status.read(folder).get("overrides") or () if not key_of(one).startswith("hydra")]
     status.update(
         job, state="done", last=row, run=str(folder.root), settings=[*mine, *typed],

@@ -30,7 +30,7 @@ class Metrics:
         self.chosen: dict[str, Metric] = {
             name: builder.make(f"metric.{name}", node, None, facts) for name, node in (nodes or {}).items()
         }
-        self.truncation: float | None = config.get("truncation")  # runs of before have none
+        self.truncation: float | None = config.get("truncation")  # older runs have no such key
         self.data = ""  # fingerprint of the training split, whose labels may be hidden from the run
         self.columns: dict[str, str] = {}  # -> name of the metric
         for name, metric in self.chosen.items():

@@ -140,7 +140,7 @@ def is_older(experiment: Experiment, seed: int, folder: RunFolder) -> bool:
     shown = subprocess.run(command, capture_output=True, text=True)
     if shown.returncode:
         raise RunError(f"{experiment.name} cannot be composed: {shown.stderr.strip()}")
-    usual = yaml.safe_load((conf_dir() / "train.yaml").read_text("utf-8"))  # of what the run's gantool did not know
+    usual = yaml.safe_load((conf_dir() / "train.yaml").read_text("utf-8"))  # of keys that are newer than the run
     then = {key: value for key, value in usual.items() if not isinstance(value, dict | list)}
     return not _same(_plain(then | read_config(folder.config)), _plain(yaml.safe_load(shown.stdout)))
 

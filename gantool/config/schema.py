@@ -101,7 +101,7 @@ class Evaluate:
     inception_weights: str | None
     seed: Seed | None
     ema: bool | None
-    truncation: Positive | None
+    truncation: Positive | Literal["none"] | None
     batch_size: Count
     device: Device
     dataset: Settings

@@ -137,8 +137,8 @@ def _adam(
     maximize: bool, decoupled: bool = False, **_: Any,
 ) -> None:  # fmt: skip
     """torch's fused kernel written out, whose bias corrections are in float64 (Kingma and Ba 2014, algorithm 1)."""
-    times = torch.stack(steps).double()
-    rates, scales = _kept(lr / (1 - beta1**times)), _kept((1 - beta2**times).rsqrt())
+    counts = torch.stack(steps).double()
+    rates, inverse_roots = _kept(lr / (1 - beta1**counts)), _kept((1 - beta2**counts).rsqrt())
     for i, (param, grad, mean, square) in enumerate(zip(params, grads, means, squares, strict=True)):
         grad = -grad if maximize else grad
         if weight_decay and decoupled:
@@ -149,7 +149,7 @@ def _adam(
         square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         if amsgrad:
             largest[i].copy_(torch.maximum(largest[i], square))
-        spread = (largest[i] if amsgrad else square).sqrt() * scales[i] + eps
+        spread = (largest[i] if amsgrad else square).sqrt() * inverse_roots[i] + eps
         param.sub_(rates[i] * mean / spread)
 
 

@@ -130,7 +130,7 @@ class Trained(Protocol):
     device: torch.device  # where the game is, and a metric may compute
 
     def fakes(self, n: int, label: int | None = None) -> Tensor:
-        """n fair samples (n, *data shape) of the deployed generator; with a label, all of that class."""
+        """n samples (n, *data shape) of the deployed generator; with a label, all of that class."""
         ...
 
     def batches(self, n: int) -> Iterator[Tensor]:

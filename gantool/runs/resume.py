@@ -23,7 +23,12 @@ def replay(folder: RunFolder, changes: Sequence[str], compose: Compose) -> list[
     overrides = [
         override for override in _typed(_read(folder.overrides), folder.overrides) if not _interpolates(override)
     ]
-    pins = _pins(saved, compose(overrides))  # the value of an interpolation, too, as it was then
+    now = compose(overrides)
+    newer = now.keys() - saved.keys() - {*NEVER}
+    if newer:  # than the run: of such a key it has the usual value, whatever today's recipe says
+        usual = compose([])
+        saved |= {key: usual[key] for key in newer & usual.keys() if not isinstance(usual[key], Mapping)}
+    pins = _pins(saved, now)  # the value of an interpolation, too, as it was then
     kept = _without([*overrides, *pins], changes)
     return [*kept, *changes, f"hydra.run.dir={literal(str(folder.root))}"]
 
