@@ -144,7 +144,9 @@ MISTAKES = [
     (["seed=${nope}"], ["'nope' not found"]),
     (["hydra/launcher=ray", "-m"], ["hydra/launcher=ray needs a plugin: pip install 'gantool[ray]'"]),
     (["--config-dir", "nowhere"], ["nowhere' not found"]),
-    (["--nonsense"], ["unrecognized arguments: --nonsense"]),
+    (["--nonsense"], ["no flag --nonsense; settings have no dashes: nonsense=VALUE"]),
+    (["--steps", "100"], ["settings have no dashes: steps=100"]),
+    (["seed=1", "--batch_size=7", "steps=2"], ["settings have no dashes: batch_size=7"]),
     (["--experimental-rerun", "x"], ["is not offered"]),
     (["resume="], ["give resume=outputs/..."]),
     (["resume=nowhere"], ["no such run: nowhere"]),
@@ -497,6 +499,8 @@ def test_damaged_or_foreign_run_is_refused(gantool: Gantool, saved: Path, name: 
         ("gantool sample run=", ["run=latest", "run=my/"]),
         ("gantool list obj", ["objective"]),
         ("gantool train objective=[ dataset=", []),
+        ("gantool train --steps 3 objective=h", []),
+        ("", sorted(COMMANDS)),
     ],
 )
 def test_completion(gantool: Gantool, monkeypatch, tmp_path: Path, line: str, words: list[str]):

@@ -154,18 +154,18 @@ def test_rows_say_what_their_metrics_depend_on(gantool: Gantool) -> None:
         ("modes_kl", 0, 8),
         ("modes_high_quality", 0, 8),
         ("diversity", 0, 8),
-        ("mode_kl", 2, 2),
-        ("measured", 2, 2),
+        ("mode_kl", 2, None),
+        ("measured", 2, None),
     ],
 )
-def test_best_takes_any_column_and_refuses_others_at_the_first_row(
-    gantool: Gantool, name: str, code: int, steps: int
+def test_best_takes_any_column_and_refuses_others_after_the_first_step(
+    gantool: Gantool, name: str, code: int, steps: int | None
 ) -> None:
     """modes_kl is infinite where no sample is good: that is never best."""
     every = ("tick_every=2", "evaluate_every=8", "sample_every=4")
     done = gantool("train", *RING, *MODES, *every, f"best.metric={name}", "hydra.run.dir=run")
     assert done.code == code, done.err
-    assert checkpoint.steps(RunFolder(RUN))[-1] == steps
+    assert checkpoint.steps(RunFolder(RUN))[-1:] == ([steps] if steps else [])
     if code:
         assert f"best.metric={name} is no column" in done.err and "modes_kl" in done.err
     else:

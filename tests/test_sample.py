@@ -113,6 +113,9 @@ def test_truncation_cuts_the_tails(digits: Gantool) -> None:
     assert done.code == 0, done.err
     four = images(Path("x.npz"))
     assert (four == four[:1]).all()
+    for changes in ([], ["truncation=0.5"]):  # which their names tell apart
+        assert digits("sample", "run=run", "n=4", "seed=1", *changes).code == 0
+    assert len(list(Path("run/samples").glob("grid_step_*_seed_1*.png"))) == 2
 
 
 def test_a_checkpoint_file_or_a_step_can_be_named(digits: Gantool) -> None:

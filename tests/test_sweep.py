@@ -1,6 +1,7 @@
 """Many runs at once: their folders, what a failure does to the others, the summary, and running the rest again."""
 
 import json
+import math
 import platform
 import random
 import re
@@ -13,7 +14,7 @@ from cli_helpers import Gantool, fake_train, files, gantool_fixture, read_status
 from gantool.config.resolvers import LONGEST, slug
 from gantool.runs import status
 from gantool.runs.folder import RunFolder
-from gantool.runs.sweep import markdown, summarise
+from gantool.runs.sweep import Job, _fold, markdown, summarise
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_summary_files(gantool: Gantool, fake: None, tmp_path: Path):
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["done"] == 4 and summary["not_done"] == []
     figures = {setting["name"]: setting["figures"] for setting in summary["settings"]}
-    assert figures["objective=wgan"]["fid"] == {"mean": 20.0, "sd": pytest.approx(200**0.5)}
+    assert figures["objective=wgan"]["fid"] == {"mean": 20.0, "sd": pytest.approx(200**0.5), "of": ""}
     assert "| objective=minimax | 2/2 | 2 ± 1.4 |" in (folder / "summary.md").read_text()
 
 
@@ -197,6 +198,40 @@ def test_a_sweep_is_not_a_run_nor_the_other_way_round(gantool: Gantool, fake: No
     gantool("train", "-m", "seed=1", "hydra.sweep.dir=s")
     assert "is a sweep: gantool train -m resume=s" in gantool("train", "resume=s").err
     assert "is one run: leave out -m" in gantool("train", "-m", "resume=s/seed-1").err
+
+
+def test_a_changed_value_of_what_is_compared_is_refused(gantool: Gantool, fake: None, tmp_path: Path):
+    """It would make jobs of other names, which the next summary counts beside the old ones."""
+    gantool("train", "-m", "seed=1", "objective=minimax,wgan")
+    folder = sweep_folder(tmp_path)
+    for change in ("objective=minimax", "seed=1"):
+        refused = gantool("train", "-m", f"resume={folder}", change)
+        key = change.partition("=")[0]
+        assert (refused.code, len(jobs(folder))) == (2 if key == "objective" else 0, 2)
+        assert (f"{key} is what {folder} compares" in refused.err) == (key == "objective")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["seed=1,x"], "seed must be a whole number in [0, 2**32), got 'x'"),
+        (["seed=1,2", "steps=ten"], "steps must be a whole number >= 1 or null, got 'ten'"),
+        (["batch_size=choice(8,0)"], "batch_size must be a whole number >= 1, got 0"),
+        (["precision=fp32,fp16"], "precision must be one of auto, fp32, bf16, got 'fp16'"),
+    ],
+)
+def test_a_bad_value_is_refused_before_the_first_job(gantool: Gantool, fake: None, tmp_path: Path, settings, said):
+    refused = gantool("train", "-m", *settings)
+    assert refused.code == 2 and said in refused.err and not (tmp_path / "outputs").exists()
+    assert gantool("train", "-m", "seed=range(1,3)", "minutes=null,2", "precision=auto,fp32").code == 0
+
+
+def test_what_only_some_seeds_have_a_number_for_is_told(tmp_path: Path):
+    """A figure that is infinite, such as modes_kl of a generator without a good sample, is null."""
+    jobs = [Job(f"seed-{seed}", "done", [f"seed={seed}"], row, "") for seed, row in
+            enumerate(({"kl": 2.0, "fid": 1.0}, {"kl": math.inf, "fid": 3.0}, {"fid": 5.0}))]  # fmt: skip
+    figures = _fold("as given", jobs).figures
+    assert str(figures["kl"]) == "2 (1 of 3)" and str(figures["fid"]) == "3 ± 2"
 
 
 def test_real_runs(gantool: Gantool, tmp_path: Path):

@@ -14,6 +14,10 @@ TAKE_VALUE = {
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
 }  # fmt: skip
 MULTIRUN = ("-m", "--multirun")
+FLAGS = {
+    *TAKE_VALUE, *MULTIRUN, "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--info", "-i",
+    "--shell-completion", "-sc",
+}  # fmt: skip
 INFOS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 LISTS = ("trick", "metric", "logger")  # groups of which any number of options may be chosen
 PATHS = ("run", "resume", "out", "dataset.path", "dataset.root")
@@ -34,6 +38,10 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             flags.append(f"--info={rest.pop(0) if rest and rest[0] in INFOS else 'all'}")
         elif token.startswith("--experimental-rerun"):
             raise UsageError("--experimental-rerun runs code from a file and is not offered: use resume=RUN")
+        elif token.partition("=")[0] not in FLAGS:
+            key, _, value = token.lstrip("-").partition("=")
+            value = value or (rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else "VALUE")
+            raise UsageError(f"there is no flag {token.partition('=')[0]}; settings have no dashes: {key}={value}")
         else:
             flags.append(token)
             if token in TAKE_VALUE and rest:

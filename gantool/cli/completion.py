@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from gantool.cli import argv as arguments
 from gantool.cli.dispatch import COMMANDS
 from gantool.config.schema import conf_dir
+from gantool.errors import UsageError
 
 SEPARATOR = {"bash": " ", "zsh": " ", "fish": "\n"}
 
@@ -34,7 +35,7 @@ def _candidates(line: str, shell: str) -> list[str]:
     """All that may stand for the last word of the line."""
     words = line.split() + ([""] if line.endswith(" ") else [])
     if len(words) <= 2:
-        return sorted(name for name in COMMANDS if name.startswith(words[-1]))
+        return sorted(name for name in COMMANDS if name.startswith("".join(words[1:])))
     command, last = words[1], words[-1]
     if command == "list":
         return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name.startswith(last))
@@ -43,7 +44,10 @@ def _candidates(line: str, shell: str) -> list[str]:
     key, equals, value = last.partition("=")
     if equals and key in arguments.PATHS:
         return [f"{key}={path}" for path in _paths(key, value)]
-    flags, overrides = arguments.split(words[2:-1])
+    try:
+        flags, overrides = arguments.split(words[2:-1])
+    except UsageError:
+        return []
     folders = [item for folder in arguments.config_dirs(flags) for item in ("--config-dir", folder)]
     several = ["-m"] if arguments.is_multirun(flags) else []
     return _ask_hydra(command, folders, " ".join(["gantool", *several, *overrides, last]), shell)

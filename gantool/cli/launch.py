@@ -17,7 +17,9 @@ from omegaconf import OmegaConf
 from gantool.cli import argv as arguments
 from gantool.cli.errors import Asked, explain, report_bug, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
-from gantool.config.schema import conf_dir
+from gantool.config.schema import Train, conf_dir
+from gantool.config.signature import signature
+from gantool.config.values import check_value
 from gantool.errors import UsageError
 from gantool.runs import growth, resume, sweep
 from gantool.runs.folder import RunFolder, find
@@ -73,6 +75,8 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
     overrides = [arguments.once(arguments.based(arguments.quoted_path(override))) for override in overrides]
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)
+    if multirun:
+        _check_values(command, overrides)
     if multirun and not any(override.startswith(NAMES) for override in overrides):
         shared = ",".join(map(arguments.quoted, _shared(overrides)))
         overrides.append(f"{NAMES}=[{shared}]")
@@ -106,6 +110,25 @@ def _composed(command: str, flags: Sequence[str], overrides: list[str]) -> Mappi
     with hydra.initialize_config_dir(str(conf_dir()), job_name=command, version_base="1.3"):
         cfg = hydra.compose(command, [*overrides, *([f"hydra.searchpath=[{folders}]"] if folders else [])])
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def _check_values(command: str, overrides: Sequence[str]) -> None:
+    """Single values of a sweep are checked before its first job; each job checks the rest of its settings."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Transformer
+    from hydra.errors import HydraException
+
+    fields = signature(f"{Train.__module__}.{command.capitalize()}") or {}
+    for override in overrides:
+        with suppress(HydraException):
+            parsed = OverridesParser.create().parse_override(override)
+            key = parsed.key_or_group
+            if key not in fields or fields[key].annotation.startswith("Component") or "${" in override:
+                continue
+            many = parsed.is_choice_sweep() or parsed.is_range_sweep()
+            if many or not parsed.is_sweep_override():
+                for value in parsed.sweep_iterator(Transformer.identity) if many else [parsed.value()]:
+                    check_value(key, getattr(value, "text", value), fields[key].annotation)
 
 
 def _shared(overrides: Sequence[str]) -> Iterator[str]:

@@ -145,4 +145,5 @@ def _label(item: Any, names: Sequence[str]) -> int:
 def _name(folder: RunFolder, config: dict[str, Any], step: int, seed: int) -> Path:
     stamp = f"seed_{seed}" if config["seed"] is not None else f"{datetime.now(UTC):%Y-%m-%d_%H-%M-%S}_seed_{seed}"
     kind = config["sampler"]["_target_"].split(".")[-2]
+    stamp += f"_truncation_{config['truncation']:g}" if config["truncation"] is not None else ""
     return folder.samples / f"{kind}_step_{step:08d}_{stamp}"

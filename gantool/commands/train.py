@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gantool.runs.records import Records
 
 log = logging.getLogger(__name__)
+ALWAYS = ("step", "images", "seconds", "images_per_second")  # columns of every row
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -49,6 +50,7 @@ class Training:
         self.parts = Assembly(self.config)
         self.clock, self.plan = self.parts.clock, self.parts.plan
         self.best: dict[str, Any] | None = None
+        self.checked = False  # is best.metric a column?
         self.last: dict[str, Any] = {}
         chosen = [f"{group}={choices.get(group)}" for group in ("objective", "update")]
         self.watch = Watch([*chosen, *(f"trick=[{name}]" for name in self.config.get("trick") or {})])
@@ -80,6 +82,8 @@ class Training:
         if self.parts.recordings != self.recordings:
             self.recordings = self.parts.recordings
             self.progress.begin_pace()
+        if not self.checked:
+            self._check_best()
         self.progress.update(step, None)
 
     def diverged(self, step: int, name: str) -> None:
@@ -165,6 +169,7 @@ class Training:
         """State of the chosen checkpoint in the folder, if there is any."""
         from gantool.commands.assembly import read_state
         from gantool.runs import checkpoint, status
+        from gantool.runs.resume import read_config
 
         ours = status.process()
         others = before.get("pid") != ours["pid"] and before.get("host") == ours["host"]
@@ -176,7 +181,8 @@ class Training:
         if resumed:
             state = read_state(checkpoint.choose(self.folder, self.cfg.checkpoint))
             self.parts.load_state_dict(state)
-            self.best = state["best"]
+            saved = read_config(self.folder.config).get("best") if self.folder.config.is_file() else None
+            self.best = state["best"] if saved == self.config["best"] else None  # values of another metric say nothing
         self.row_at = (self.clock.step, self.clock.seconds)
         return resumed
 
@@ -257,14 +263,7 @@ class Training:
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
-        from gantool.config.signature import suggestion
-
         name, mode = self.cfg.best.metric, self.cfg.best.mode
-        coming = [] if "measured" in row else self.parts.metrics.columns  # they are not measured in every row
-        known = [*(column for column in row if column != "measured"), *coming, "diversity"]
-        if name is not None and name not in known:
-            self.checkpoint()
-            raise UsageError(f"best.metric={name} is no column of metrics.jsonl; {suggestion(name, set(known))}")
         value = row.get(name)
         if value is None or not math.isfinite(value):
             return False
@@ -272,6 +271,16 @@ class Training:
         if better:
             self.best = {"step": self.clock.step, "metric": name, "value": value}
         return better
+
+    def _check_best(self) -> None:
+        """After the first step, which shows what its statistics are."""
+        from gantool.config.signature import suggestion
+
+        self.checked, name = True, self.cfg.best.metric
+        known = {*self.parts.meters.names, *self.parts.metrics.columns, "diversity", *ALWAYS}
+        if name is not None and name not in known:
+            told = f"best.metric={name} is no column of metrics.jsonl; {suggestion(name, known)}"
+            raise UsageError(f"{told}; columns of a metric are there if it is chosen, metric=[...]")
 
     def _value(self) -> float | None:
         """What a sweeper optimises: the best value of best.metric."""

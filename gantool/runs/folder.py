@@ -143,7 +143,10 @@ def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | Non
     if spec == "latest":
         runs = runs_below(base)
         if not runs:
-            raise UsageError(f"there are no runs below {base}/ yet: make one with gantool train, or give run=FOLDER")
+            where = base.absolute()
+            raise UsageError(
+                f"there are no runs below {where} yet: make one with gantool train, or name a run's folder"
+            )
         return _complete(max(runs, key=lambda run: _noted(run, "resumed") or _noted(run, "started"))), None
     path = Path(spec).expanduser()
     try:
@@ -154,6 +157,10 @@ def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | Non
             return _run_at(path), None
     except OSError as error:
         raise UsageError(f"cannot read {spec}: {error.strerror}") from error
+    path = Path(spec).expanduser()
+    if path.suffix == ".pt" and path.parent.is_dir():
+        there = ", ".join(sorted(each.name for each in path.parent.glob("*.pt"))) or "none"
+        raise UsageError(f"there is no checkpoint {path.name} in {path.parent}: there is {there}")
     raise UsageError(f"no such run: {spec}; gantool runs lists those there are")
 
 

@@ -43,7 +43,14 @@ def replay_sweep(sweep: Path, changes: Sequence[str]) -> list[str]:
     overrides = _read(file)
     for key in ("hydra", "overrides", "task"):
         overrides = overrides.get(key) if isinstance(overrides, dict) else None
-    kept = _without(_typed(overrides, file), changes)
+    typed = _typed(overrides, file)
+    swept = {key_of(override) for override in typed if _parsed(override, file).is_sweep_override()}
+    for change in changes:
+        if key_of(change) in swept and not _parsed(change).is_sweep_override():
+            raise UsageError(
+                f"{change}: {key_of(change)} is what {sweep} compares: leave it out, or give all of its values"
+            )
+    kept = _without(typed, changes)
     for override in kept:
         if _interpolates(override):
             raise UsageError(f"{file} holds an interpolation, which is not replayed: give {key_of(override)}=... again")

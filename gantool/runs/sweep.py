@@ -38,9 +38,11 @@ class Figure:
 
     mean: float
     sd: float | None  # of the sample; None for a single seed
+    of: str = ""  # "1 of 2" jobs, where the others have no finite number
 
     def __str__(self) -> str:
-        return f"{self.mean:.4g}" + ("" if self.sd is None else f" ± {self.sd:.2g}")
+        spread = "" if self.sd is None else f" ± {self.sd:.2g}"
+        return f"{self.mean:.4g}{spread}" + (f" ({self.of})" if self.of else "")
 
 
 @dataclass
@@ -210,8 +212,11 @@ def _fold(name: str, jobs: list[Job]) -> Setting:
         for column, value in job.row.items():
             if math.isfinite(value):
                 values.setdefault(column, []).append(value)
-    return Setting(name, len(done), len(jobs), {column: _figure(numbers) for column, numbers in values.items()})
+    return Setting(
+        name, len(done), len(jobs), {column: _figure(numbers, len(done)) for column, numbers in values.items()}
+    )
 
 
-def _figure(numbers: list[float]) -> Figure:
-    return Figure(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None)
+def _figure(numbers: list[float], jobs: int) -> Figure:
+    of = f"{len(numbers)} of {jobs}" if len(numbers) < jobs else ""
+    return Figure(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None, of)
