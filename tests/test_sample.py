@@ -154,6 +154,7 @@ def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
         (["run=."], "holds"),
         (["truncation=-1"], "truncation must be a number > 0"),
         (["sampler=gird"], "did you mean 'grid'?"),
+        (["format=npz"], "format=npz is of sampler=dump: add that, or leave it out"),
     ],
 )
 def test_bad_settings_get_one_sentence(digits: Gantool, settings: list[str], sentence: str) -> None:

@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from gantool.config.signature import suggestion
 from gantool.errors import Interrupted, RunError, UsageError
 from gantool.runs.folder import DISK_FULL, REFUSED
 
+_FEW = 3  # places that are named at once
 _MANY = 32  # choices that are not listed where a near one is named
 _EXTRAS = {
     "hydra/launcher/joblib": "joblib",
@@ -153,7 +154,8 @@ def _unknown_option(error: Any, asked: Asked) -> str:
         return f"{group}={name} needs a plugin: pip install 'gantool[{_EXTRAS[missing]}]'"
     group, _, name = missing.rpartition("/")
     choices = options(group, asked.folders) or list(error.options or ())
-    return f"{_at(error)}unknown option {group}={name}\n  {_hint(name, choices)}"
+    own = "; of your own images: dataset=folder dataset.path=FOLDER" if group == "dataset" else ""
+    return f"{_at(error)}unknown option {group}={name}\n  {_hint(name, choices)}{own}"
 
 
 def _unreadable(override: str, message: str, asked: Asked) -> str:
@@ -191,7 +193,11 @@ def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
         return f"unknown key {key!r}\n  it is a key of {' and '.join(f'{group}={name}' for name in owners)}"
     choices = {str(name) for name in (parent or {})} - {"hydra", "_target_"}
     if "." not in key and asked.folders:
-        choices |= _groups(asked.folders[0], asked.command)
+        groups = _groups(asked.folders[0], asked.command)
+        places = _places(key, groups - {"experiment"}, asked.folders)
+        if places:
+            return f"unknown key {key!r}\n  did you mean {' or '.join(places[:_FEW])}?"
+        choices |= groups
     return f"unknown key {key!r}\n  {_hint(key.rpartition('.')[2], choices)}"
 
 
@@ -206,6 +212,24 @@ def _owners(group: str, path: Sequence[str], folders: Iterable[Path]) -> list[st
             node = node.get(name, ...) if isinstance(node, dict) else ...
         found += [file.stem] if node is not ... else []
     return found
+
+
+def _places(word: str, groups: Iterable[str], folders: Iterable[Path]) -> list[str]:
+    """Where the options of groups have a key of that name: lr -> optimizer.discriminator.lr, optimizer.generator.lr."""
+    import yaml
+
+    def below(node: Any, path: str) -> Iterator[str]:
+        for name, value in node.items() if isinstance(node, dict) else ():
+            if name == word:
+                yield f"{path}.{name}"
+            yield from below(value, f"{path}.{name}")
+
+    found: dict[str, None] = {}
+    for group in sorted(groups):
+        for file in sorted(file for folder in folders for file in (folder / group).glob("*.yaml")):
+            path = f"{group}.{file.stem}" if group in LISTS else group
+            found |= dict.fromkeys(below(yaml.safe_load(file.read_text("utf-8")), path))
+    return sorted(found, key=lambda place: (place.count("."), place))
 
 
 def _groups(folder: Path, command: str) -> set[str]:

@@ -33,6 +33,8 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     from gantool.runs.resume import read_config
 
     state, trained = state_of(folder, file, config["checkpoint"]), read_config(folder.config)
+    if config["format"] != "png" and "format" not in config["sampler"]:
+        raise UsageError(f"format={config['format']} is of sampler=dump: add that, or leave it out")
     sampler = Builder(tuple(config["trust"])).make("sampler", config["sampler"])
     deployed = load(state, folder, config)
     seed = torch.seed() % 2**32 if config["seed"] is None else config["seed"]
