@@ -485,8 +485,8 @@ def test_runs_that_differ_in_their_seed_are_one_row(gantool: Gantool, made: Path
     assert len(set(values)) == 2
     assert found == {
         "run=nowhere": (0, None),
-        "images=99": (2, {"mean": statistics.fmean(values), "sd": pytest.approx(statistics.stdev(values))}),
-        "outputs/other": (1, {"mean": evaluated(other)[0]["modes_high_quality"], "sd": None}),
+        "images=99": (2, {"mean": statistics.fmean(values), "sd": pytest.approx(statistics.stdev(values)), "jobs": 2}),
+        "outputs/other": (1, {"mean": evaluated(other)[0]["modes_high_quality"], "sd": None, "jobs": 1}),
     }
     assert len(json.loads(gantool("runs", "--json").out)) == 3  # evaluations are no runs
     assert "run=outputs/* is 3 runs: add -m" in gantool("evaluate", "run=outputs/*").err

@@ -58,8 +58,7 @@ class Assembly:
         self.metrics = Metrics(self.builder, config.get("metric"), config, self.device)
         images = hide_labels(self.dataset.load("train"), config["labels"], config["seed"])
         self._build(images)
-        self.metrics.check(self.dataset, self.game.objective)
-        self.deployed.latents(1, torch.Generator(), config["truncation"])  # a prior without tails to cut says so now
+        self.metrics.check(self.dataset, self.deployed)
         self.clock = loop.Clock()
         self._fix_grid()
         self.measure_diversity = Diversity(images, self.grid_labels, config["seed"])

@@ -85,8 +85,7 @@ def measure(
     if config["truncation"] is not None:
         trained["truncation"] = None if config["truncation"] == "none" else config["truncation"]
     metrics = Metrics(builder, nodes, trained, deployed.device)
-    metrics.check(dataset, deployed.game.objective)
-    deployed.latents(1, torch.Generator(), metrics.truncation)  # a prior without tails to cut says so now
+    metrics.check(dataset, deployed)
     seed = trained["seed"] if config["seed"] is None else config["seed"]
     found = metrics(deployed, dataset, seed, tell, {"device": device_name(deployed.device)})
     return {"step": state["step"], EVALUATED: status.now(), **found}, metrics.columns
@@ -113,7 +112,7 @@ def suitable(builder: Any, trained: Mapping[str, Any], dataset: Any, deployed: A
 
     def fits(node: Mapping[str, Any]) -> bool:
         try:
-            Metrics(builder, node, trained, deployed.device).check(dataset, deployed.game.objective)
+            Metrics(builder, node, trained, deployed.device).check(dataset, deployed)
         except UsageError:
             return False
         return True

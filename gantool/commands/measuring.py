@@ -45,11 +45,12 @@ class Metrics:
                 raise UsageError(f"metric=[{self.columns[column]},{name}] both give the column {column}: drop one")
             self.columns[column] = name
 
-    def check(self, dataset: Dataset, objective: Any) -> None:
-        """Raises UsageError where one of them does not fit."""
+    def check(self, dataset: Dataset, deployed: Deployed) -> None:
+        """Raises UsageError where one of them does not fit, or a prior has no tails to cut."""
         kept = Kept(dataset)
         for metric in self.chosen.values():
-            metric.check(kept, objective)
+            metric.check(kept, deployed.game.objective)
+        deployed.latents(1, torch.Generator(), self.truncation)
         if self.chosen:
             self.data = fingerprint(kept.load("train"))
 

@@ -38,11 +38,10 @@ class Figure:
 
     mean: float
     sd: float | None  # of the sample; None for a single seed
-    of: str = ""  # "1 of 2" jobs, where the others have no finite number
+    jobs: int  # that have a finite number
 
     def __str__(self) -> str:
-        spread = "" if self.sd is None else f" ± {self.sd:.2g}"
-        return f"{self.mean:.4g}{spread}" + (f" ({self.of})" if self.of else "")
+        return f"{self.mean:.4g}" + ("" if self.sd is None else f" ± {self.sd:.2g}")
 
 
 @dataclass
@@ -53,6 +52,12 @@ class Setting:
     done: int
     jobs: int
     figures: dict[str, Figure]
+
+    def cell(self, column: str) -> str:
+        figure = self.figures.get(column)
+        if figure is None:
+            return ""
+        return str(figure) if figure.jobs == self.done else f"{figure} ({figure.jobs} of {self.done})"
 
 
 @dataclass
@@ -76,8 +81,7 @@ class Summary:
         """The table, its heading first."""
         rows = [["setting", "done", *self.columns]]
         for one in self.settings:
-            figures = (str(one.figures.get(name, "")) for name in self.columns)
-            rows.append([one.name, f"{one.done}/{one.jobs}", *figures])
+            rows.append([one.name, f"{one.done}/{one.jobs}", *map(one.cell, self.columns)])
         return rows
 
 
@@ -212,11 +216,9 @@ def _fold(name: str, jobs: list[Job]) -> Setting:
         for column, value in job.row.items():
             if math.isfinite(value):
                 values.setdefault(column, []).append(value)
-    return Setting(
-        name, len(done), len(jobs), {column: _figure(numbers, len(done)) for column, numbers in values.items()}
-    )
+    return Setting(name, len(done), len(jobs), {column: _figure(numbers) for column, numbers in values.items()})
 
 
-def _figure(numbers: list[float], jobs: int) -> Figure:
-    of = f"{len(numbers)} of {jobs}" if len(numbers) < jobs else ""
-    return Figure(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None, of)
+def _figure(numbers: list[float]) -> Figure:
+    spread = statistics.stdev(numbers) if len(numbers) > 1 else None
+    return Figure(statistics.fmean(numbers), spread, len(numbers))
