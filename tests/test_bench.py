@@ -416,7 +416,7 @@ def test_a_sweep_of_benches_is_a_table_and_a_picture_and_no_run(gantool: Command
 
 def test_growth_has_the_most_varied_number_as_its_axis():
     def setting(name: str, value: float) -> Setting:
-        return Setting(name, 1, 1, {"images/s": Figure(value, None)})
+        return Setting(name, 1, 1, {"images/s": Figure(value, None, 1)})
 
     settings = [setting(f"batch_size={size} trick=[{trick}]", size) for trick in ("", "ema") for size in (16, 4)]
     axis, lines = growth.grown(settings)
