@@ -223,7 +223,10 @@ def test_a_changed_value_of_what_is_compared_is_refused(gantool: Gantool, fake: 
 def test_a_bad_value_is_refused_before_the_first_job(gantool: Gantool, fake: None, tmp_path: Path, settings, said):
     refused = gantool("train", "-m", *settings)
     assert refused.code == 2 and said in refused.err and not (tmp_path / "outputs").exists()
-    assert gantool("train", "-m", "seed=range(1,3)", "minutes=null,2", "precision=auto,fp32").code == 0
+    good = ("seed=range(1,3)", "minutes=null,2", "precision=auto,fp32", "hydra.sweep.dir=good")
+    assert gantool("train", "-m", *good).code == 0
+    groups = ("architecture=mlp,dcgan", "optimizer=adam,sgd", "prior=normal,uniform", "trick=[],[ema]")
+    assert gantool("train", "-m", *groups).code == 0 and len(jobs(sweep_folder(tmp_path))) == 16
 
 
 def test_what_only_some_seeds_have_a_number_for_is_told(tmp_path: Path):

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from omegaconf import OmegaConf
 from gantool.cli import argv as arguments
 from gantool.cli.errors import Asked, explain, report_bug, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
-from gantool.config.schema import Train, conf_dir
+from gantool.config import schema
+from gantool.config.schema import conf_dir
 from gantool.config.signature import signature
 from gantool.config.values import check_value
 from gantool.errors import UsageError
@@ -118,17 +120,18 @@ def _check_values(command: str, overrides: Sequence[str]) -> None:
     from hydra.core.override_parser.types import Transformer
     from hydra.errors import HydraException
 
-    fields = signature(f"{Train.__module__}.{command.capitalize()}") or {}
+    fields = signature(f"{schema.__name__}.{command.capitalize()}") or {}
     for override in overrides:
         with suppress(HydraException):
             parsed = OverridesParser.create().parse_override(override)
             key = parsed.key_or_group
-            if key not in fields or fields[key].annotation.startswith("Component") or "${" in override:
-                continue
+            kind = fields[key].annotation if key in fields else "Component"
+            if kind.startswith("Component") or is_dataclass(getattr(schema, kind, None)) or "${" in override:
+                continue  # no single value, or one that is not known yet
             many = parsed.is_choice_sweep() or parsed.is_range_sweep()
             if many or not parsed.is_sweep_override():
                 for value in parsed.sweep_iterator(Transformer.identity) if many else [parsed.value()]:
-                    check_value(key, getattr(value, "text", value), fields[key].annotation)
+                    check_value(key, getattr(value, "text", value), kind)
 
 
 def _shared(overrides: Sequence[str]) -> Iterator[str]:
