@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantool.engine.convolutions import Convolutions
 from gantool.engine.random import set_rng
 from gantool.engine.rounds import Play, Unfit
 from gantool.engine.state import Saved, State
@@ -103,7 +104,12 @@ class Compiler:
         for operation in DRAWS:
             add_layout_constraint(operation, constrain_to_fx_strides)
         began = time.monotonic()
-        module, tensors = traced(play, list(self.state.tensors().values()), WRITTEN_OUT)
+        layers = Convolutions()
+        written_out = WRITTEN_OUT | {
+            ATEN.convolution.default: layers.forward,
+            ATEN.convolution_backward.default: layers.backward,
+        }
+        module, tensors = traced(play, list(self.state.tensors().values()), written_out)
         log.info("compiling a step of %d operations, once; Ctrl-C waits for it", len(module.graph.nodes) - len(tensors))
         with torch.no_grad():
             run = _inductor.compile(module, [*tensors], options=OPTIONS)

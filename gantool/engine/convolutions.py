@@ -1,0 +1,143 @@
+"""Convolutions on a GPU, written out as what is faster there than cuDNN's kernels for them.
+
+cuDNN computes in blocks of eight or more channels, of which an image with three leaves most empty: that becomes a
+matrix with a row for each place of the map, the patch that it sees (Chellapilla et al. 2006, section 3). And it makes
+images of few channels out of a map in narrow tiles: a pixel's neighbours join its channels, and the kernel has a stride
+of one (sub-pixel convolution, Shi et al. 2016, section 3).
+
+Only for compiled rounds, in which the steps of this are joined: as they stand each passes over memory by itself.
+A weight has the shape (channels of the map, channels of the image, height, width); a transposed convolution makes the
+image out of the map.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.weak import WeakTensorKeyDictionary
+
+ATEN = torch.ops.aten
+DEVICE = "cuda"
+TILE = 128  # channels that a product on a GPU computes at once
+
+
+class Sizes(NamedTuple):
+    """Each (height, width)."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+
+
+class Convolutions:
+    """Of one trace."""
+
+    def __init__(self) -> None:
+        self.patches = WeakTensorKeyDictionary()  # image -> how they were cut out, and they: both ways ask for them
+
+    def forward(
+        self, given: Tensor, weight: Tensor, bias: Tensor | None,
+        stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+        transposed: bool, output_padding: Sequence[int], groups: int,
+    ) -> Tensor:  # fmt: skip
+        """In the place of aten.convolution; NotImplemented where its own kernels are as fast."""
+        sizes = Sizes(tuple(weight.shape[2:]), tuple(stride), tuple(padding))
+        if not _plain(weight, sizes, dilation, output_padding, groups):
+            return NotImplemented
+        if not (_few_channels(weight) or transposed and _narrow(weight)):
+            return NotImplemented
+        result = _image(given, weight, sizes) if transposed else self._map(given, weight, sizes)
+        return result if bias is None else result + bias.view(1, -1, 1, 1)
+
+    def backward(
+        self, grad: Tensor, given: Tensor, weight: Tensor, bias_sizes: Sequence[int] | None,
+        stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+        transposed: bool, output_padding: Sequence[int], groups: int, wanted: Sequence[bool],
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """In the place of aten.convolution_backward: gradients of what was given, weight and bias, where `wanted`."""
+        sizes, few = Sizes(tuple(weight.shape[2:]), tuple(stride), tuple(padding)), _few_channels(weight)
+        narrow = not transposed and _narrow(weight)
+        ours = [wanted[0] and (few or narrow), wanted[1] and few, wanted[2] and few]
+        if not _plain(weight, sizes, dilation, output_padding, groups) or not any(ours):
+            return NotImplemented
+        found: list[Tensor | None] = [None, None, None]
+        theirs = [want and not our for want, our in zip(wanted, ours, strict=True)]
+        if any(theirs):
+            how = (stride, padding, dilation, transposed, output_padding, groups)
+            found = list(ATEN.convolution_backward(grad, given, weight, bias_sizes, *how, theirs))
+        image, places = (grad, given) if transposed else (given, grad)
+        if ours[0]:
+            found[0] = self._map(grad, weight, sizes) if transposed else _image(grad, weight, sizes, given.shape[2:])
+        if ours[1]:
+            product = _rows(places).t() @ self._patches(image, sizes)
+            found[1] = product.view(len(weight), *sizes.kernel, -1).permute(0, 3, 1, 2)
+        if ours[2]:
+            found[2] = grad.sum((0, 2, 3))
+        return tuple(found)
+
+    def _map(self, image: Tensor, weight: Tensor, sizes: Sizes) -> Tensor:
+        product = self._patches(image, sizes) @ _matrix(weight).t()
+        lengths = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(image.shape[2:], *sizes, strict=True)]
+        return product.view(len(image), *lengths, -1).permute(0, 3, 1, 2)
+
+    def _patches(self, image: Tensor, sizes: Sizes) -> Tensor:
+        """(N, C, H, W) -> (places, numbers of a patch)."""
+        cut = (sizes, image._version)
+        if image not in self.patches or self.patches[image][0] != cut:
+            (kh, kw), (sh, sw), (ph, pw) = sizes
+            padded = pad(image.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph))
+            seen = padded.unfold(1, kh, sh).unfold(2, kw, sw).permute(0, 1, 2, 4, 5, 3)
+            self.patches[image] = cut, seen.reshape(-1, kh * kw * image.shape[1])
+        return self.patches[image][1]
+
+
+def _plain(weight: Tensor, sizes: Sizes, dilation: Sequence[int], output_padding: Sequence[int], groups: int) -> bool:
+    """Of images on a GPU, by a kernel that is some whole strides wide."""
+    if weight.device.type != DEVICE or weight.dim() != 4 or groups != 1 or any(output_padding):
+        return False
+    widths = zip(sizes.kernel, sizes.stride, strict=True)
+    return all(n == 1 for n in dilation) and all(1 < s <= k and k % s == 0 for k, s in widths)
+
+
+def _few_channels(weight: Tensor) -> bool:
+    """Is a patch no longer than a row of the map?"""
+    return weight[0].numel() <= len(weight)
+
+
+def _narrow(weight: Tensor) -> bool:
+    return weight.shape[1] < TILE
+
+
+def _image(places: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int] | None = None) -> Tensor:
+    """Each place adds its patch to what it sees: blocks of a stride's pixels, each of which lies in a x b patches."""
+    (n, _, h, w), ((kh, kw), (sh, sw), (ph, pw)) = places.shape, sizes
+    a, b = kh // sh, kw // sw
+    if _few_channels(weight):
+        patches = (_rows(places) @ _matrix(weight)).view(n, h, w, a, sh, b, sw, -1)
+        parts = [
+            pad(patches[:, :, :, i, :, j], (0, 0, 0, 0, 0, 0, j, b - 1 - j, i, a - 1 - i))
+            for i in range(a)
+            for j in range(b)
+        ]
+        blocks = sum(parts[1:], parts[0])
+    else:
+        kernel = weight.reshape(*weight.shape[:2], a, sh, b, sw).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+        deep = ATEN.convolution(places, kernel, None, [1, 1], [0, 0], [1, 1], True, [0, 0], 1)
+        blocks = deep.permute(0, 2, 3, 1).reshape(n, h + a - 1, w + b - 1, sh, sw, -1)
+    whole = blocks.transpose(2, 3).reshape(n, (h + a - 1) * sh, (w + b - 1) * sw, -1)
+    height, width = lengths or (whole.shape[1] - 2 * ph, whole.shape[2] - 2 * pw)
+    missing = (0, 0, 0, max(0, pw + width - whole.shape[2]), 0, max(0, ph + height - whole.shape[1]))
+    return pad(whole, missing)[:, ph : ph + height, pw : pw + width].permute(0, 3, 1, 2)
+
+
+def _rows(places: Tensor) -> Tensor:
+    """(N, C, h, w) -> (places, C)."""
+    return places.permute(0, 2, 3, 1).reshape(-1, places.shape[1])
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """(C of the map, numbers of a patch), in the order of its columns."""
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
