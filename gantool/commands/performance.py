@@ -82,10 +82,14 @@ def run(argv: Sequence[str]) -> int:
         parser.error(f"there is no section {unknown[0]!r}: {', '.join(SECTIONS)}" if unknown else "--rounds is below 1")
     for device, name in itertools.product([given.device] if given.device else devices(), given.sections or SECTIONS):
         began = time.monotonic()
-        section = "\n".join([*SECTIONS[name](Options(given.rounds, given.seconds, given.images, device)), ""])
+        lines = []
+        for line in SECTIONS[name](Options(given.rounds, given.seconds, given.images, device)):
+            print(line, flush=True)
+            lines.append(line)
+        section = "\n".join([*lines, ""])
         page = placed(given.page.read_text("utf-8") if given.page.exists() else HEAD, section)
         write_atomically(given.page, lambda file, page=page: file.write(page.encode()))  # type: ignore[misc]
-        print(f"{section}\n({name}, {device}: {time.monotonic() - began:.0f} s)\n", flush=True)
+        print(f"\n({name}, {device}: {time.monotonic() - began:.0f} s)\n", flush=True)
     print(given.page)
     return 0
 
