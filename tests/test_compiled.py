@@ -237,10 +237,19 @@ def test_who_is_compiled(compose, overrides, way):
     assert Assembly(plain(compose("device=cpu", *overrides))).way == way
 
 
+@pytest.mark.parametrize(
+    ("steps", "deterministic", "expected"), [(100_000, False, True), (50_000, False, False), (100_000, True, False)]
+)
+def test_who_is_compiled_on_a_gpu(monkeypatch, steps, deterministic, expected):
+    """Convolutions too; but kernels that are chosen by their time do not repeat a run bit for bit."""
+    monkeypatch.setattr("torch.are_deterministic_algorithms_enabled", lambda: deterministic)
+    assert compiled.pays(steps, nn.Sequential(nn.Conv2d(3, 8, 3)), torch.device("cuda")) == expected
+
+
 def test_the_choice_is_the_same_when_a_run_is_resumed(compose):
     """It is made by the whole budget, not by what is left of it: eager and compiled steps differ by rounding."""
-    parts = Assembly(plain(compose("device=cpu", f"steps={compiled.PAYS_FROM}")))
-    state = parts.state_dict() | {"step": compiled.PAYS_FROM - 1}
+    parts = Assembly(plain(compose("device=cpu", f"steps={compiled.PAYS_FROM['cpu']}")))
+    state = parts.state_dict() | {"step": compiled.PAYS_FROM["cpu"] - 1}
     parts.load_state_dict(state)
     assert parts.way == "compiled"
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.conv import _ConvNd
 
 from gantool.commands.doctor import cpu_model
 from gantool.commands.measuring import Metrics, Told
@@ -17,7 +16,7 @@ from gantool.config.build import Builder
 from gantool.engine import loop, precision
 from gantool.engine.allocator import keep_memory
 from gantool.engine.capture import CudaGraphs
-from gantool.engine.compiled import PAYS_FROM, Compiler
+from gantool.engine.compiled import Compiler, pays
 from gantool.engine.deploy import Deployed, untouched
 from gantool.engine.diversity import Diversity
 from gantool.engine.meters import Meters
@@ -161,7 +160,8 @@ class Assembly:
         state = State(self.game, {"discriminator": self.d, "generator": self.g}, self.meters, self.device)
         self.rounds: Callable[[Hashable], None] = lambda kind: self.round()
         self.recorded: dict[str, Rounds] = {}  # way -> rounds that are played in it
-        if self.config["compile"] == "step" or (self.config["compile"] == "auto" and self._pays_to_compile()):
+        wanted, budget = self.config["compile"], self.plan.game_steps or 0  # whole, so that a resumed run decides alike
+        if wanted == "step" or wanted == "auto" and pays(budget, self.game.nets, self.device):
             self.rounds = self.recorded["compiled"] = Rounds(self.rounds, Compiler(state))
         if self.device.type == "cuda" and self.config["graph"] == "auto":
             self.rounds = self.recorded["CUDA graphs"] = Rounds(self.rounds, CudaGraphs(state))
@@ -175,11 +175,6 @@ class Assembly:
     def recordings(self) -> int:
         """Another number after each step that was recorded or compiled, or could not be."""
         return sum(1 + len(rounds.records) if rounds.reason is None else 0 for rounds in self.recorded.values())
-
-    def _pays_to_compile(self) -> bool:
-        """By the whole budget, so that a resumed run decides alike. Convolutions are as fast without."""
-        long, layers = (self.plan.game_steps or 0) >= PAYS_FROM, self.game.nets.modules()
-        return long and self.device.type == "cpu" and not any(isinstance(layer, _ConvNd) for layer in layers)
 
     def train(self, observer: loop.Observer, stop: Callable[[], bool]) -> bool:
         return loop.train(self.step, self.prepare, self.meters, self.plan, self.clock, observer, stop)
