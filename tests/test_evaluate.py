@@ -18,6 +18,7 @@ from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a f
 from gantool.cli.dispatch import main
 from gantool.commands.measuring import Metrics
 from gantool.config.build import Builder
+from gantool.features import classifier
 from gantool.metrics.modes import Modes
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
@@ -301,6 +302,17 @@ def test_a_run_without_metrics_gets_those_that_suit_it(many: Gantool) -> None:
     assert set(measured) == {"modes", "memorization"} and measured["modes"]["samples"] == 100
 
 
+def test_a_metric_whose_classifier_is_poor_is_left_out_aloud(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one that suits is taken; the minute that the classifier took is accounted for."""
+    assert gantool("train", "dataset=digits", *RING[2:], "hydra.run.dir=run").code == 0
+    real = classifier.kept
+    monkeypatch.setattr(classifier, "kept", lambda *args: {**real(*args), "accuracy": 0.5})
+    done = gantool("evaluate", "run=run", "samples=50")
+    assert done.code == 0, done.err
+    assert "left out: metric=[classes_drawn]: the classifier" in done.err and "a share of 0.500" in done.err
+    assert set(evaluated()[0]["measured"]["metrics"]) == {"diversity", "memorization"}
+
+
 def test_what_is_set_for_all_metrics(many: Gantool) -> None:
     """`features` of the command line, of the metric itself, of the run: the first that is given."""
     run = variant(Path("raw"), "seen", features="classifier")
@@ -476,22 +488,30 @@ def test_runs_that_differ_in_their_seed_are_one_row(gantool: Gantool, made: Path
     pair = [variant(made / "raw", f"outputs/s/{seed}", seed=seed, images=99) for seed in (1, 2)]
     other = variant(made / "raw", "outputs/other", images=77)
     wide = ("metric=[modes]", "metric.modes.samples=300", "metric.modes.within=96")
-    done = gantool("evaluate", "-m", f"run=outputs/s,{other},nowhere", *wide)
-    assert done.code == 1 and "no such run: nowhere" in done.out
+    empty = variant(made / "raw", "outputs/empty")
+    shutil.rmtree("outputs/empty/checkpoints")
+    done = gantool("evaluate", "-m", f"run=outputs/s,{other},{empty}", *wide)
+    assert done.code == 1 and f"{empty} has no" in done.out
     (folder,) = Path("outputs/evaluate").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
     found = {one["name"]: (one["done"], one["figures"].get("modes_high_quality")) for one in summary["settings"]}
     values = [evaluated(run)[0]["modes_high_quality"] for run in pair]
     assert len(set(values)) == 2
     assert found == {
-        "run=nowhere": (0, None),
+        f"run={empty}": (0, None),
         "images=99": (2, {"mean": statistics.fmean(values), "sd": pytest.approx(statistics.stdev(values)), "jobs": 2}),
         "outputs/other": (1, {"mean": evaluated(other)[0]["modes_high_quality"], "sd": None, "jobs": 1}),
     }
-    assert len(json.loads(gantool("runs", "--json").out)) == 3  # evaluations are no runs
-    assert "run=outputs/* is 3 runs: add -m" in gantool("evaluate", "run=outputs/*").err
+    assert len(json.loads(gantool("runs", "--json").out)) == 4  # evaluations are no runs
+    assert "run=outputs/* is 4 runs: add -m" in gantool("evaluate", "run=outputs/*").err
     again = gantool("evaluate", "-m", f"run=outputs/s,{other}", *wide, f"hydra.sweep.dir={folder}")
     assert again.err.count("already finished") == 3 and len(evaluated(other)) == 1
+
+
+def test_a_run_that_is_not_there_is_refused_before_the_first_is_measured(many: Gantool) -> None:
+    refused = many("evaluate", "-m", "run=raw,nowhere", "metric=[modes]")
+    assert refused.code == 2 and "no such run: nowhere" in refused.err
+    assert not evaluated("raw") and not Path("outputs").exists()
 
 
 def test_one_run_by_several_seeds_of_samples_is_a_row_with_its_name(gantool: Gantool, made: Path) -> None:

@@ -154,6 +154,8 @@ def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
         (["run=."], "holds"),
         (["truncation=-1"], "truncation must be a number > 0"),
         (["sampler=gird"], "did you mean 'grid'?"),
+        (["out=x.jpg"], "x.jpg would be written as .png: give a name that ends so"),
+        (["sampler=dump", "format=npz", "out=x.png"], "x.png would be written as .npz"),
         (["format=npz"], "format=npz is of sampler=dump: add that, or leave it out"),
     ],
 )

@@ -132,6 +132,8 @@ def _check_values(command: str, overrides: Sequence[str]) -> None:
             if many or not parsed.is_sweep_override():
                 for value in parsed.sweep_iterator(Transformer.identity) if many else [parsed.value()]:
                     check_value(key, getattr(value, "text", value), kind)
+                    if key == "run":
+                        find(str(getattr(value, "text", value)))
 
 
 def _shared(overrides: Sequence[str]) -> Iterator[str]:

@@ -109,13 +109,18 @@ def suitable(builder: Any, trained: Mapping[str, Any], dataset: Any, deployed: A
     """Metrics for a run that was trained without."""
     from gantool.commands.measuring import Metrics
     from gantool.config.schema import conf_dir
+    from gantool.features.classifier import Distrusted
 
     def fits(node: Mapping[str, Any]) -> bool:
         try:
             Metrics(builder, node, trained, deployed.device).check(dataset, deployed)
+        except Distrusted as error:
+            log.info("left out: %s", error)
         except UsageError:
-            return False
-        return True
+            pass  # it is for other data or another objective
+        else:
+            return True
+        return False
 
     def option(name: str) -> dict[str, Any]:
         node = OmegaConf.load(conf_dir() / "metric" / f"{name}.yaml")

@@ -112,13 +112,17 @@ def _labelled(images: Images) -> Images:
     return images if bool(known.all()) else images._replace(pixels=images.pixels[known], labels=images.labels[known])
 
 
+class Distrusted(UsageError):
+    """A classifier is right too rarely."""
+
+
 def trusted(dataset: Dataset, option: str, key: str, floor: float, device: Device = None) -> Classifier:
-    """The dataset's classifier, for the setting `option`; UsageError where it is right less often than `key` asks."""
+    """The dataset's classifier, for the setting `option`; Distrusted where it is right less often than `key` asks."""
     if len(dataset.names) < 2:
         raise UsageError(f"{option} needs a dataset with classes; drop it for this one")
     classifier = Classifier(dataset, device)
     if classifier.accuracy < floor:
-        raise UsageError(
+        raise Distrusted(
             f"{option}: the classifier that was trained on this dataset names the class of a share of "
             f"{classifier.accuracy:.3f} of the test examples, and {key}={floor} asks for more: lower it, or drop "
             "the metric"

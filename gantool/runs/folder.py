@@ -12,6 +12,7 @@ from gantool.errors import RunError, UsageError
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+_FILES = {".png", ".npz", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".zip", ".pt"}
 _SHOWN = 4  # runs that a message names before it says how many more there are
 
 
@@ -133,6 +134,13 @@ def runs_below(base: Path, besides: Collection[str] = ("bench", "evaluate")) -> 
         folders[:] = [name for name in folders if not name.startswith(".")]
     wanted = [run for run in runs if _noted(run, "command") not in besides]
     return sorted(wanted, key=lambda run: (_noted(run, "started"), str(run.root)))
+
+
+def ending(path: Path, suffix: str) -> Path:
+    """The path, with this suffix added where it has none. UsageError where it has that of another kind of file."""
+    if path.suffix.lower() in _FILES - {suffix}:
+        raise UsageError(f"{path} would be written as {suffix}: give a name that ends so, or one without an ending")
+    return path if path.suffix.lower() == suffix else path.with_name(path.name + suffix)
 
 
 def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | None]:

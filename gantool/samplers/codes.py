@@ -10,6 +10,7 @@ from gantool.errors import UsageError
 from gantool.game.hooks import Objective
 from gantool.game.ranges import Count, Natural, Positive
 from gantool.runs import pictures
+from gantool.runs.folder import ending
 
 
 class Codes:
@@ -40,6 +41,6 @@ class Codes:
 
     def __call__(self, batches: Iterable[Tensor], reference: Tensor | None, out: Path) -> Path:
         """Batches (N, *data shape) on the CPU -> the file written; `out` without a suffix gets one."""
-        out = out if out.suffix.lower() == ".png" else out.with_name(out.name + ".png")
+        out = ending(out, ".png")
         pictures.picture(torch.cat(list(batches)), out, columns=self.columns, reference=reference)
         return out

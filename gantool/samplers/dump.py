@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gantool.errors import UsageError
 from gantool.game.images import to_uint8
-from gantool.runs.folder import write_atomically
+from gantool.runs.folder import ending, write_atomically
 
 
 class Dump:
@@ -25,7 +25,7 @@ class Dump:
         return self._arrays(batches, out) if self.format == "npz" else self._pictures(batches, out)
 
     def _arrays(self, batches: Iterable[Tensor], out: Path) -> Path:
-        out = out if out.suffix.lower() == ".npz" else out.with_name(out.name + ".npz")
+        out = ending(out, ".npz")
         parts = [_pixels(batch) if batch.dim() == 4 else batch.numpy() for batch in batches]
         name = "images" if parts[0].ndim == 4 else "points"
         arrays = {name: np.concatenate(parts)}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gantool.game.ranges import Count
 from gantool.runs import pictures
+from gantool.runs.folder import ending
 
 
 class Grid:
@@ -18,8 +19,8 @@ class Grid:
 
     def __call__(self, batches: Iterable[Tensor], reference: Tensor | None, out: Path) -> Path:
         """Batches (N, *data shape) on the CPU -> the file written; `out` without a suffix gets one."""
+        out = ending(out, ".png")
         samples = torch.cat(list(batches))
-        out = out if out.suffix.lower() == ".png" else out.with_name(out.name + ".png")
         columns = self.columns or max(1, round(len(samples) ** 0.5))
         pictures.picture(samples, out, columns=columns, reference=reference)
         return out

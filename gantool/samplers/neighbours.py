@@ -11,6 +11,7 @@ from gantool.game.images import to_float
 from gantool.game.ranges import Count
 from gantool.game.types import Images
 from gantool.runs import pictures
+from gantool.runs.folder import ending
 
 
 class Neighbours:
@@ -32,7 +33,7 @@ class Neighbours:
         samples = torch.cat(list(batches))
         _, index = nearest(samples, self.data.pixels, min(self.neighbours, len(self.data.pixels)), torch.device("cpu"))
         found = to_float(self.data.pixels[index])  # (N, neighbours, *data shape)
-        out = out if out.suffix.lower() == ".png" else out.with_name(out.name + ".png")
+        out = ending(out, ".png")
         columns = self.columns or max(1, round((len(samples) / (1 + self.neighbours)) ** 0.5))
         pictures.neighbours(samples, found, out, columns=columns, reference=reference)
         return out
