@@ -178,6 +178,59 @@ def test_a_compiler_that_is_wrong_is_found(monkeypatch, caplog, compiler):
     assert "elsewhere" in told(caplog)[-1]
 
 
+class Sometimes:
+    """Compiles a round that forgets everything in one of its calls."""
+
+    def __init__(self, wrong: int):
+        self.wrong, self.calls = wrong, 0
+
+    def __call__(self, module, tensors, options):
+        def run(*tensors):
+            self.calls += 1
+            return () if self.calls == self.wrong else module(*tensors)
+
+        return run
+
+
+@pytest.mark.parametrize("wrong", [2, 3, 4])
+def test_what_is_wrong_now_and_then_is_found(monkeypatch, caplog, wrong):
+    monkeypatch.setattr("torch._inductor.compile", Sometimes(wrong))
+    assert_all_is_as_if_nobody_had_wished_to_compile(caplog)
+    assert "elsewhere" in told(caplog)[-1]
+
+
+def test_in_the_first_call_kernels_may_be_tried(monkeypatch):
+    """It is not judged, and leaves nothing behind."""
+    monkeypatch.setattr("torch._inductor.compile", Sometimes(wrong=1))
+    ends = []
+    for wished in (True, False):
+        state, rounds = duel()
+        rounds.reason = None if wished else "not wanted"
+        for _ in range(ROUNDS):
+            rounds(None)
+        assert bool(rounds.records) == wished
+        ends.append(state.copy())
+    assert_close(*ends)
+    assert torch.equal(ends[0].rng["cpu"], ends[1].rng["cpu"])
+
+
+def test_where_joined_kernels_are_wrong_others_are_compiled(monkeypatch, caplog):
+    monkeypatch.setattr(compiled, "MORE", {"cpu": compiled.MORE["cuda"]})
+    seen = []
+
+    def compiler(module, tensors, options):
+        seen.append(options["fallback_random"] and options.get("combo_kernels", False))
+        return forgets(module, tensors, options) if options.get("combo_kernels") else module
+
+    monkeypatch.setattr("torch._inductor.compile", compiler)
+    state, rounds = duel()
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            rounds(None)
+    assert seen == [True, False] and rounds.records
+    assert [line for line in told(caplog) if "once more" in line and "elsewhere" in line]
+
+
 NORMALISED = (
     "device=cpu", "compile=step", "precision=bf16", "architecture.generator.hidden=[16,16]",
     "architecture.generator.normalization=batch", "architecture.discriminator.hidden=[8]",

@@ -7,6 +7,7 @@ would lose their second-order graph. Random numbers are drawn as in the plain ro
 import logging
 import math
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ NOISE = 3
 FLOOR = 0.01  # of the way of all tensors of a kind: how far one of them went that hardly moved, as rounding has it
 ROUNDING = 2**-9  # of bfloat16, relative
 TOLD = 200  # characters of an error, whose first line may be empty
+CALLS = 3  # of a compiled round that are checked: what goes wrong only now and then
 TRIES = 3  # the first step makes the moments; one that makes tensors in each cannot be compiled
 KEPT = 8  # elements; smaller reductions are written out
 PAYS_FROM = {"cpu": 30_000, "cuda": 60_000}  # steps: until they have made up for the time that compiling takes
@@ -75,16 +77,31 @@ class Compiler:
                 return None
             self.tries = 0
             plain = self.state.copy()
-            rounded = self._rounded(saved, play)
-            record = self._compiled(play)
-            self.state.put_back(saved)
-            record()
-            self._check(saved, plain, rounded, self.state.copy())
+            record = self._right(play, saved, plain, self._rounded(saved, play))
         except Exception as error:  # of the round, of the tracer, or of the compilers
             self.state.put_back(saved)
-            told = " ".join(str(error).split())
-            raise Unfit(f"{type(error).__name__}: {told[:TOLD]}{'...' * (len(told) > TOLD)}") from error
+            raise Unfit(_told(error)) from error
         self.state.put_back(saved)
+        return record
+
+    def _right(self, play: Play, saved: Saved, plain: Saved, rounded: Saved) -> Play:
+        """The round compiled with the first of the options that make it lead where it should, call by call."""
+        *bold, plainest = (OPTIONS | more for more in MORE.get(self.state.device.type, ({},)))
+        for options in bold:
+            try:
+                return self._checked(play, options, saved, plain, rounded)
+            except Exception as error:
+                self.state.put_back(saved)
+                log.info("compiling once more, more plainly: %s", _told(error))
+        return self._checked(play, plainest, saved, plain, rounded)
+
+    def _checked(self, play: Play, options: dict[str, Any], saved: Saved, plain: Saved, rounded: Saved) -> Play:
+        record = self._compiled(play, options)
+        for call in range(1 + CALLS):
+            self.state.put_back(saved)
+            record()
+            if call:  # in the first, kernels are chosen by their time
+                self._check(saved, plain, rounded, self.state.copy())
         return record
 
     def _rounded(self, saved: Saved, play: Play) -> Saved:
@@ -112,7 +129,7 @@ class Compiler:
             if apart > APART + NOISE * noise:
                 raise ArithmeticError(f"the compiled step moves {name} elsewhere ({apart:.2g} of the way apart)")
 
-    def _compiled(self, play: Play) -> Play:
+    def _compiled(self, play: Play, options: dict[str, Any]) -> Play:
         from torch import _inductor
         from torch._inductor.lowering import add_layout_constraint, constrain_to_fx_strides
 
@@ -126,8 +143,9 @@ class Compiler:
         }
         module, tensors = traced(play, list(self.state.tensors().values()), written_out)
         log.info("compiling a step of %d operations, once; Ctrl-C waits for it", len(module.graph.nodes) - len(tensors))
-        with torch.no_grad():
-            run = _inductor.compile(module, [*tensors], options=OPTIONS | MORE.get(self.state.device.type, {}))
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # precision=fp32 means it
+            run = _inductor.compile(module, [*tensors], options=options)
         log.info("compiled after %.0f s", time.monotonic() - began)
 
         def compiled() -> None:
@@ -135,6 +153,11 @@ class Compiler:
                 run(*tensors)
 
         return compiled
+
+
+def _told(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:TOLD]}{'...' * (len(text) > TOLD)}"
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
@@ -219,7 +242,9 @@ OPTIONS = {  # of the compiler: random numbers are torch's own, drawn in the ord
     "reorder_for_peak_memory": False,
     "loop_ordering_after_fusion": False,  # on CUDA its code fails on some rounds with an empty AssertionError (2.11)
 }
-MORE = {"cuda": {"combo_kernels": True}}  # what does not depend on each other is one kernel: up to a third less time
+MORE: dict[str, tuple[dict[str, Any], ...]] = {  # by device, what is tried in turn
+    "cuda": ({"combo_kernels": True}, {}),  # what does not depend on each other is one kernel: up to a third less time
+}
 DRAWS = (  # like a tensor, in the order in which it lies in memory: the compiler must leave it where it would lie
     ATEN.randn_like.default,
     ATEN.rand_like.default,
