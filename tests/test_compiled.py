@@ -284,6 +284,7 @@ def test_adam_written_out_is_adam(step, beta):
         (["steps=1000", "compile=step"], "compiled"),
         (["steps=100000", "compile=off"], "eager"),
         (["minutes=1"], "eager"),  # nobody knows how many steps
+        (["minutes=1", "steps=100000"], "eager"),
     ],
 )
 def test_who_is_compiled(compose, overrides, way):
@@ -296,7 +297,12 @@ def test_who_is_compiled(compose, overrides, way):
 def test_who_is_compiled_on_a_gpu(monkeypatch, steps, deterministic, expected):
     """Convolutions too; but kernels that are chosen by their time do not repeat a run bit for bit."""
     monkeypatch.setattr("torch.are_deterministic_algorithms_enabled", lambda: deterministic)
-    assert compiled.pays(steps, nn.Sequential(nn.Conv2d(3, 8, 3)), torch.device("cuda")) == expected
+    nets, gpu = nn.Sequential(nn.Conv2d(3, 8, 3)), torch.device("cuda")
+    assert compiled.is_wanted("auto", steps, nets, gpu) == expected
+    assert not compiled.is_wanted("off", steps, nets, gpu)
+    if deterministic:
+        with pytest.raises(UsageError, match="compile=step takes the fastest kernels"):
+            compiled.is_wanted("step", steps, nets, gpu)
 
 
 def test_the_choice_is_the_same_when_a_run_is_resumed(compose):

@@ -14,11 +14,14 @@ from gantool.engine.state import State
 from toys import plain
 
 ATEN = torch.ops.aten
-LAYERS = [  # channels of the image and the map, kernel, stride, padding, size of the image
+LAYERS = [  # channels of the image and the map, kernel, stride, padding, size of the image: one number, or two
     (3, 64, 4, 2, 1, 16), (1, 16, 4, 2, 1, 28), (1, 16, 4, 2, 1, 7), (2, 16, 2, 2, 0, 7), (1, 30, 4, 4, 0, 10),
-    (1, 40, 6, 2, 2, 9), (1, 40, 6, 3, 1, 11),
+    (1, 40, 6, 2, 2, 9), (1, 40, 6, 3, 1, 11), (2, 70, (4, 6), (2, 3), (1, 2), (9, 14)),
+    (1, 24, (2, 8), (2, 2), (3, 0), 8),
 ]  # fmt: skip
-NARROW = [(8, 16, 4, 2, 1, 8), (16, 8, 4, 2, 1, 7), (3, 8, 3, 3, 0, 10)]  # only images are made anew, out of maps
+NARROW = [  # only images are made anew, out of maps
+    (8, 16, 4, 2, 1, 8), (16, 8, 4, 2, 1, 7), (3, 8, 3, 3, 0, 10), (9, 8, (4, 6), (2, 3), (1, 2), (9, 14)),
+]  # fmt: skip
 OTHERS = [(200, 16, 4, 2, 1, 8), (3, 64, 3, 1, 1, 8), (3, 64, 5, 2, 1, 9), (3, 64, 1, 2, 0, 8)]
 
 
@@ -27,13 +30,18 @@ def here(monkeypatch):
     monkeypatch.setattr(convolutions, "DEVICE", "cpu")
 
 
-def case(layer, transposed: bool, wanted=(True, True, True)) -> tuple[list[Tensor], list[Tensor], tuple]:
+def pair(value: int | tuple[int, int]) -> list[int]:
+    return list(value) if isinstance(value, tuple) else [value] * 2
+
+
+def case(layer, transposed: bool) -> tuple[list[Tensor], list[Tensor], tuple]:
     """The arguments of the layer, those of its gradients but for the last, and how it is done."""
-    few, many, kernel, stride, padding, size = layer
-    how = ([stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1)
+    few, many = layer[:2]
+    kernel, stride, padding, size = map(pair, layer[2:])
+    how = (stride, padding, [1, 1], transposed, [0, 0], 1)
     torch.manual_seed(0)
-    weight = torch.randn(many, few, kernel, kernel, dtype=torch.float64)
-    given = torch.randn(2, many if transposed else few, *[5 if transposed else size] * 2, dtype=torch.float64)
+    weight = torch.randn(many, few, *kernel, dtype=torch.float64)
+    given = torch.randn(2, many if transposed else few, *([5, 4] if transposed else size), dtype=torch.float64)
     bias = torch.randn(few if transposed else many, dtype=torch.float64)
     grad = torch.randn_like(ATEN.convolution(given, weight, bias, *how))
     return [given, weight, bias], [grad, given, weight, list(bias.shape)], how
@@ -44,6 +52,8 @@ def case(layer, transposed: bool, wanted=(True, True, True)) -> tuple[list[Tenso
 def test_few_channels(layer, transposed):
     forward, backward, how = case(layer, transposed)
     layers = Convolutions()
+    torch.testing.assert_close(layers.forward(*forward, *how), ATEN.convolution(*forward, *how))
+    forward[2] = None
     torch.testing.assert_close(layers.forward(*forward, *how), ATEN.convolution(*forward, *how))
     for wanted in product([False, True], repeat=3):
         if any(wanted):
@@ -72,6 +82,29 @@ def test_all_others_are_left(layer, transposed):
     assert Convolutions().backward(*backward, *how, (True, True, True)) is NotImplemented
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("place", "value"), [(2, [2, 2]), (4, [1, 1]), (5, 2)], ids=["dilation", "output", "groups"])
+def test_layers_with_gaps_or_groups_are_left(transposed, place, value):
+    forward, backward, how = case((3, 64, 4, 2, 1, 16), transposed)
+    how = (*how[:place], value, *how[place + 1 :])
+    assert Convolutions().forward(*forward, *how) is NotImplemented
+    assert Convolutions().backward(*backward, *how, (True, True, True)) is NotImplemented
+
+
+def test_sequences_and_empty_batches_are_left():
+    how = ([2], [1], [1], False, [0], 1)
+    given, weight = torch.zeros(2, 3, 16), torch.zeros(64, 3, 4)
+    assert Convolutions().forward(given, weight, None, *how) is NotImplemented
+    (given, *rest), _, how = case(LAYERS[0], transposed=False)
+    assert Convolutions().forward(given[:0], *rest, *how) is NotImplemented
+
+
+def test_one_number_is_of_both_directions():
+    forward, backward, (_, _, *more) = case(LAYERS[0], transposed=False)
+    expected = ATEN.convolution(*forward, [2, 2], [1, 1], *more)
+    torch.testing.assert_close(Convolutions().forward(*forward, [2], [1], *more), expected)
+
+
 def test_on_other_devices_all_are_left(monkeypatch):
     monkeypatch.undo()
     forward, backward, how = case(LAYERS[0], transposed=False)
@@ -79,12 +112,22 @@ def test_on_other_devices_all_are_left(monkeypatch):
     assert Convolutions().backward(*backward, *how, (True, True, True)) is NotImplemented
 
 
-def test_patches_of_an_image_that_has_changed_are_new():
-    (image, *others), _, how = case(LAYERS[0], transposed=False)
-    layers = Convolutions()
-    layers.forward(image, *others, *how)
+def test_both_ways_of_a_layer_share_the_patches_of_an_image_and_others_do_not(monkeypatch):
+    cut, real = [], convolutions._patches
+    monkeypatch.setattr(convolutions, "_patches", lambda *args: cut.append(args) or real(*args))
+    (image, weight, bias), (grad, *_, sizes), how = case(LAYERS[0], transposed=False)
+    layers, weights = Convolutions(), (False, True, False)
+    layers.forward(image, weight, bias, *how)
+    layers.backward(grad, image, weight, sizes, *how, weights)
+    assert len(cut) == 1
     image.mul_(2)
-    torch.testing.assert_close(layers.forward(image, *others, *how), ATEN.convolution(image, *others, *how))
+    torch.testing.assert_close(layers.forward(image, weight, bias, *how), ATEN.convolution(image, weight, bias, *how))
+    layers.backward(grad, image.clone(), weight, sizes, *how, weights)
+    assert len(cut) == 3
+    other = ([4, 4], *how[1:])
+    grad = grad[:, :, ::2, ::2]
+    expected = ATEN.convolution_backward(grad, image, weight, sizes, *other, weights)
+    assert_same(layers.backward(grad, image, weight, sizes, *other, weights), expected)
 
 
 @pytest.mark.parametrize("trick", ["[]", "[gradient_penalty]"])

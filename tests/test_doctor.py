@@ -92,6 +92,8 @@ def test_doctor_shows_each_gpu(told, monkeypatch):
     assert code == 0
     assert re.search(r"^  cuda:0 +ok +H200, 139 GiB, 100 free, compute capability 9\.0, bf16$", text, re.M)
     assert "device=cuda precision=bf16 for images, fp32 for points" in text
+    monkeypatch.setattr("gantool.commands.doctor.find_spec", lambda name: None)
+    assert re.search(r"^  torch\.compile +.*needs triton on a GPU", told()[1], re.M)
 
 
 def test_doctor_finds_datasets_and_the_cache(told, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from gantool.config.build import Builder
 from gantool.engine import loop, precision
 from gantool.engine.allocator import keep_memory
 from gantool.engine.capture import CudaGraphs
-from gantool.engine.compiled import Compiler, pays
+from gantool.engine.compiled import Compiler, is_wanted
 from gantool.engine.deploy import Deployed, untouched
 from gantool.engine.diversity import Diversity
 from gantool.engine.meters import Meters
@@ -160,8 +160,10 @@ class Assembly:
         state = State(self.game, {"discriminator": self.d, "generator": self.g}, self.meters, self.device)
         self.rounds: Callable[[Hashable], None] = lambda kind: self.round()
         self.recorded: dict[str, Rounds] = {}  # way -> rounds that are played in it
-        wanted, budget = self.config["compile"], self.plan.game_steps or 0  # whole, so that a resumed run decides alike
-        if wanted == "step" or wanted == "auto" and pays(budget, self.game.nets, self.device):
+        steps = (
+            0 if self.config["minutes"] else self.plan.game_steps or 0
+        )  # of all, so that a resumed run decides alike
+        if is_wanted(self.config["compile"], steps, self.game.nets, self.device):
             self.rounds = self.recorded["compiled"] = Rounds(self.rounds, Compiler(state))
         if self.device.type == "cuda" and self.config["graph"] == "auto":
             self.rounds = self.recorded["CUDA graphs"] = Rounds(self.rounds, CudaGraphs(state))

@@ -11,6 +11,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -141,11 +142,16 @@ def cpu_model() -> str:
 
 
 def _compiler() -> tuple[str, str]:
-    """torch.compile writes C++ for a CPU."""
-    for name in filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")):
-        if path := shutil.which(name):
-            return f"C++ compiler {path}", OK
-    return "needs a C++ compiler on a CPU: install g++ or clang++ (training runs without it)", ABSENT
+    """torch.compile writes C++ for a CPU, and for a GPU kernels of triton, which are started from C."""
+    import torch
+
+    names = filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++"))
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        return "needs a C++ compiler: install g++ or clang++ (training runs without it)", ABSENT
+    if torch.cuda.is_available() and find_spec("triton") is None:
+        return "needs triton on a GPU: pip install triton (training runs without it)", ABSENT
+    return f"C++ compiler {path}", OK
 
 
 def data() -> Iterator[Row]:

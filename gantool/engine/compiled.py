@@ -21,6 +21,7 @@ from gantool.engine.random import set_rng
 from gantool.engine.rounds import Play, Unfit
 from gantool.engine.state import Saved, State
 from gantool.engine.trace import traced
+from gantool.errors import UsageError
 
 log = logging.getLogger(__name__)
 APART = 0.3  # of the way of one round, and so many times what rounding can do: what is wrong goes elsewhere altogether
@@ -34,18 +35,21 @@ KEPT = 8  # elements; smaller reductions are written out
 PAYS_FROM = {"cpu": 30_000, "cuda": 60_000}  # steps: until they have made up for the time that compiling takes
 
 
-def pays(steps: int, nets: nn.Module, device: torch.device) -> bool:
-    """Is a run so long that it ends sooner if its steps are compiled?
+def is_wanted(how: str, steps: int, nets: nn.Module, device: torch.device) -> bool:
+    """`how` is auto, off or step; auto: if a run of so many steps ends sooner when they are compiled.
 
     On a CPU an operation takes about 80 ms to compile, once, and 5 us less in each step; convolutions are as fast
     without. On a GPU 20 to 25 ms, and 0.4 to 0.9 us; but a run that is to repeat itself bit for bit has to do without
-    kernels that were chosen by their time.
+    kernels that are chosen by their time.
     """
-    if steps < PAYS_FROM.get(device.type, math.inf):
-        return False
-    if device.type == "cuda":
-        return not torch.are_deterministic_algorithms_enabled()
-    return not any(isinstance(layer, _ConvNd) for layer in nets.modules())
+    exact = device.type == "cuda" and torch.are_deterministic_algorithms_enabled()
+    if how == "step" and exact:
+        raise UsageError(
+            "compile=step takes the fastest kernels, not the same each time: drop it or deterministic=true"
+        )
+    if how != "auto" or exact or steps < PAYS_FROM.get(device.type, math.inf):
+        return how == "step"
+    return device.type == "cuda" or not any(isinstance(layer, _ConvNd) for layer in nets.modules())
 
 
 class Compiler:

@@ -1,9 +1,9 @@
 """Convolutions on a GPU, written out as what is faster there than cuDNN's kernels for them.
 
-cuDNN computes in blocks of eight or more channels, of which an image with three leaves most empty: that becomes a
-matrix with a row for each place of the map, the patch that it sees (Chellapilla et al. 2006, section 3). And it makes
-images of few channels out of a map in narrow tiles: a pixel's neighbours join its channels, and the kernel has a stride
-of one (sub-pixel convolution, Shi et al. 2016, section 3).
+cuDNN computes in blocks of eight or more channels, most of which are empty where an image has three: such an image
+becomes a matrix with a row for each place of the map, the patch that it sees (Chellapilla et al. 2006, section 3). And
+it makes images of few channels out of a map in narrow tiles: a pixel's neighbours join its channels, and the kernel has
+a stride of one (sub-pixel convolution, Shi et al. 2016, section 3).
 
 Only for compiled rounds, in which the steps of this are joined: as they stand each passes over memory by itself.
 A weight has the shape (channels of the map, channels of the image, height, width); a transposed convolution makes the
@@ -35,7 +35,8 @@ class Convolutions:
     """Of one trace."""
 
     def __init__(self) -> None:
-        self.patches = WeakTensorKeyDictionary()  # image -> how they were cut out, and they: both ways ask for them
+        # image -> how its patches were cut out on the way forward, and they: the way back sees the image as it was then
+        self.patches = WeakTensorKeyDictionary()
 
     def forward(
         self, given: Tensor, weight: Tensor, bias: Tensor | None,
@@ -43,12 +44,17 @@ class Convolutions:
         transposed: bool, output_padding: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
         """In the place of aten.convolution; NotImplemented where its own kernels are as fast."""
-        sizes = Sizes(tuple(weight.shape[2:]), tuple(stride), tuple(padding))
-        if not _plain(weight, sizes, dilation, output_padding, groups):
+        sizes = _sizes(weight, stride, padding)
+        if not _plain(given, weight, sizes, dilation, output_padding, groups):
             return NotImplemented
         if not (_few_channels(weight) or transposed and _narrow(weight)):
             return NotImplemented
-        result = _image(given, weight, sizes) if transposed else self._map(given, weight, sizes)
+        if transposed:
+            result = _image(given, weight, sizes)
+        else:
+            patches = _patches(given, sizes)
+            self.patches[given] = sizes, patches
+            result = _map(patches, given, weight, sizes)
         return result if bias is None else result + bias.view(1, -1, 1, 1)
 
     def backward(
@@ -57,10 +63,10 @@ class Convolutions:
         transposed: bool, output_padding: Sequence[int], groups: int, wanted: Sequence[bool],
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
         """In the place of aten.convolution_backward: gradients of what was given, weight and bias, where `wanted`."""
-        sizes, few = Sizes(tuple(weight.shape[2:]), tuple(stride), tuple(padding)), _few_channels(weight)
+        sizes, few = _sizes(weight, stride, padding), _few_channels(weight)
         narrow = not transposed and _narrow(weight)
         ours = [wanted[0] and (few or narrow), wanted[1] and few, wanted[2] and few]
-        if not _plain(weight, sizes, dilation, output_padding, groups) or not any(ours):
+        if not _plain(given, weight, sizes, dilation, output_padding, groups) or not any(ours):
             return NotImplemented
         found: list[Tensor | None] = [None, None, None]
         theirs = [want and not our for want, our in zip(wanted, ours, strict=True)]
@@ -68,46 +74,52 @@ class Convolutions:
             how = (stride, padding, dilation, transposed, output_padding, groups)
             found = list(ATEN.convolution_backward(grad, given, weight, bias_sizes, *how, theirs))
         image, places = (grad, given) if transposed else (given, grad)
-        if ours[0]:
-            found[0] = self._map(grad, weight, sizes) if transposed else _image(grad, weight, sizes, given.shape[2:])
-        if ours[1]:
-            product = _rows(places).t() @ self._patches(image, sizes)
-            found[1] = product.view(len(weight), *sizes.kernel, -1).permute(0, 3, 1, 2)
+        if ours[0] and not transposed:
+            found[0] = _image(grad, weight, sizes, given.shape[2:])
+        if ours[1] or (ours[0] and transposed):
+            patches = self._seen(image, sizes)
+            if ours[0] and transposed:
+                found[0] = _map(patches, image, weight, sizes)
+            if ours[1]:
+                found[1] = (_rows(places).t() @ patches).view(len(weight), *sizes.kernel, -1).permute(0, 3, 1, 2)
         if ours[2]:
             found[2] = grad.sum((0, 2, 3))
         return tuple(found)
 
-    def _map(self, image: Tensor, weight: Tensor, sizes: Sizes) -> Tensor:
-        product = self._patches(image, sizes) @ _matrix(weight).t()
-        lengths = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(image.shape[2:], *sizes, strict=True)]
-        return product.view(len(image), *lengths, -1).permute(0, 3, 1, 2)
-
-    def _patches(self, image: Tensor, sizes: Sizes) -> Tensor:
-        """(N, C, H, W) -> (places, numbers of a patch)."""
-        cut = (sizes, image._version)
-        if image not in self.patches or self.patches[image][0] != cut:
-            (kh, kw), (sh, sw), (ph, pw) = sizes
-            padded = pad(image.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph))
-            seen = padded.unfold(1, kh, sh).unfold(2, kw, sw).permute(0, 1, 2, 4, 5, 3)
-            self.patches[image] = cut, seen.reshape(-1, kh * kw * image.shape[1])
-        return self.patches[image][1]
+    def _seen(self, image: Tensor, sizes: Sizes) -> Tensor:
+        cut, patches = self.patches.get(image, (None, None))
+        return patches if cut == sizes else _patches(image, sizes)
 
 
-def _plain(weight: Tensor, sizes: Sizes, dilation: Sequence[int], output_padding: Sequence[int], groups: int) -> bool:
-    """Of images on a GPU, by a kernel that is some whole strides wide."""
-    if weight.device.type != DEVICE or weight.dim() != 4 or groups != 1 or any(output_padding):
+def _sizes(weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Sizes:
+    """A list of one number is of both directions."""
+    both = [tuple(each) * (2 // len(each)) for each in (stride, padding)]
+    return Sizes(tuple(weight.shape[2:]), *both)
+
+
+def _plain(
+    given: Tensor, weight: Tensor, sizes: Sizes, dilation: Sequence[int], output_padding: Sequence[int], groups: int
+) -> bool:
+    """Of images on a GPU, all channels together and without gaps, by a kernel that is some whole strides wide."""
+    if weight.device.type != DEVICE or weight.dim() != 4 or not given.numel() or groups != 1 or any(output_padding):
         return False
     widths = zip(sizes.kernel, sizes.stride, strict=True)
     return all(n == 1 for n in dilation) and all(1 < s <= k and k % s == 0 for k, s in widths)
 
 
 def _few_channels(weight: Tensor) -> bool:
-    """Is a patch no longer than a row of the map?"""
-    return weight[0].numel() <= len(weight)
+    """Has a patch of the image no more numbers than a place of the map has channels?"""
+    return weight.shape[1:].numel() <= len(weight)
 
 
 def _narrow(weight: Tensor) -> bool:
+    """Do the image's channels leave a tile partly empty?"""
     return weight.shape[1] < TILE
+
+
+def _map(patches: Tensor, image: Tensor, weight: Tensor, sizes: Sizes) -> Tensor:
+    lengths = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(image.shape[2:], *sizes, strict=True)]
+    return (patches @ _matrix(weight).t()).view(len(image), *lengths, -1).permute(0, 3, 1, 2)
 
 
 def _image(places: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int] | None = None) -> Tensor:
@@ -131,6 +143,14 @@ def _image(places: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int] 
     height, width = lengths or (whole.shape[1] - 2 * ph, whole.shape[2] - 2 * pw)
     missing = (0, 0, 0, max(0, pw + width - whole.shape[2]), 0, max(0, ph + height - whole.shape[1]))
     return pad(whole, missing)[:, ph : ph + height, pw : pw + width].permute(0, 3, 1, 2)
+
+
+def _patches(image: Tensor, sizes: Sizes) -> Tensor:
+    """(N, C, H, W) -> (places, numbers of a patch)."""
+    (kh, kw), (sh, sw), (ph, pw) = sizes
+    padded = pad(image.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph))
+    seen = padded.unfold(1, kh, sh).unfold(2, kw, sw).permute(0, 1, 2, 4, 5, 3)
+    return seen.reshape(-1, kh * kw * image.shape[1])
 
 
 def _rows(places: Tensor) -> Tensor:
