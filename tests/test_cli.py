@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -352,6 +353,10 @@ def test_sample_of_several_runs_goes_on_after_a_failure(gantool: Gantool, monkey
             raise UsageError("a is no run")
 
     monkeypatch.setattr("gantool.commands.sample.run", run)
+    for name in "ab":
+        Path(name).mkdir()
+        for file in ("config.yaml", "status.json"):
+            Path(name, file).write_text("{}")
     result = gantool("sample", "-m", "run=a,b")
     assert seen == ["a", "b"] and result.code == 1 and "a is no run" in result.err and "Traceback" not in result.err
 
@@ -383,12 +388,16 @@ def test_resume_replays_and_changes(gantool: Gantool, fake: None, tmp_path: Path
 
 def test_a_key_that_is_newer_than_the_run_has_its_usual_value(gantool: Gantool, fake: None, tmp_path: Path):
     """Though today's recipe sets it."""
-    assert gantool("train", "hydra.run.dir=r", "experiment=parzen_mnist").code == 0
+    recipe = tmp_path / "mine" / "experiment" / "typical.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text("# @package _global_\n# Typical latents. Source: this test.\ntruncation: 1.5\n")
+    train = partial(gantool, "train", "--config-dir", "mine")
+    assert train("hydra.run.dir=r", "experiment=typical").code == 0
     config = tmp_path / "r" / "config.yaml"
     assert "truncation: 1.5\n" in config.read_text()
     config.write_text(config.read_text().replace("truncation: 1.5\n", ""))
-    assert "\ntruncation: null\n" in gantool("train", "resume=r", "--cfg", "job").out
-    assert "\ntruncation: 2\n" in gantool("train", "resume=r", "truncation=2", "--cfg", "job").out
+    assert "\ntruncation: null\n" in train("resume=r", "--cfg", "job").out
+    assert "\ntruncation: 2\n" in train("resume=r", "truncation=2", "--cfg", "job").out
 
 
 def test_resume_pins_what_conf_says_differently_today():
