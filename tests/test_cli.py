@@ -5,8 +5,8 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
