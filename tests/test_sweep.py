@@ -223,6 +223,9 @@ def test_a_changed_value_of_what_is_compared_is_refused(gantool: Gantool, fake: 
 def test_a_bad_value_is_refused_before_the_first_job(gantool: Gantool, fake: None, tmp_path: Path, settings, said):
     refused = gantool("train", "-m", *settings)
     assert refused.code == 2 and said in refused.err and not (tmp_path / "outputs").exists()
+
+
+def test_good_values_and_groups_are_not_refused(gantool: Gantool, fake: None, tmp_path: Path):
     good = ("seed=range(1,3)", "minutes=null,2", "precision=auto,fp32", "hydra.sweep.dir=good")
     assert gantool("train", "-m", *good).code == 0
     groups = ("architecture=mlp,dcgan", "optimizer=adam,sgd", "prior=normal,uniform", "trick=[],[ema]")
