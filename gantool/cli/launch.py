@@ -131,9 +131,10 @@ def _check_values(command: str, overrides: Sequence[str]) -> None:
             many = parsed.is_choice_sweep() or parsed.is_range_sweep()
             if many or not parsed.is_sweep_override():
                 for value in parsed.sweep_iterator(Transformer.identity) if many else [parsed.value()]:
-                    check_value(key, getattr(value, "text", value), kind)
+                    plain = getattr(value, "text", value)
+                    check_value(key, plain, kind)
                     if key == "run":
-                        find(str(getattr(value, "text", value)))
+                        find(str(plain))
 
 
 def _shared(overrides: Sequence[str]) -> Iterator[str]:

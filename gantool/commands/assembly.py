@@ -162,7 +162,7 @@ class Assembly:
         self.recorded: dict[str, Rounds] = {}  # way -> rounds that are played in it
         steps = (
             0 if self.config["minutes"] else self.plan.game_steps or 0
-        )  # of all, so that a resumed run decides alike
+        )  # the whole budget: resumed, it decides alike
         if is_wanted(self.config["compile"], steps, self.game.nets, self.device):
             self.rounds = self.recorded["compiled"] = Rounds(self.rounds, Compiler(state))
         if self.device.type == "cuda" and self.config["graph"] == "auto":
