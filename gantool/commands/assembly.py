@@ -160,9 +160,8 @@ class Assembly:
         state = State(self.game, {"discriminator": self.d, "generator": self.g}, self.meters, self.device)
         self.rounds: Callable[[Hashable], None] = lambda kind: self.round()
         self.recorded: dict[str, Rounds] = {}  # way -> rounds that are played in it
-        steps = (
-            0 if self.config["minutes"] else self.plan.game_steps or 0
-        )  # the whole budget: resumed, it decides alike
+        # the whole budget, so that a resumed run decides alike
+        steps = 0 if self.config["minutes"] else self.plan.game_steps or 0
         if is_wanted(self.config["compile"], steps, self.game.nets, self.device):
             self.rounds = self.recorded["compiled"] = Rounds(self.rounds, Compiler(state))
         if self.device.type == "cuda" and self.config["graph"] == "auto":
