@@ -1,5 +1,6 @@
 """Convolutions written out are torch's own, in float64, both ways; and none is written out that should not be."""
 
+from contextlib import nullcontext
 from itertools import product
 
 import pytest
@@ -137,6 +138,7 @@ def test_a_round_of_convolutions_written_out_leads_where_the_plain_one_does(comp
     nets = ("architecture=dcgan", *(f"architecture.{net}.features=48" for net in ("generator", "discriminator")))
     rest = (f"trick={trick}", "optimizer=sgd", "precision=fp32", "batch_size=4", "compile=off", "logger=[]")
     parts = Assembly(plain(compose(*chosen, *nets, *rest)))
+    parts.layers = nullcontext
     state = State(parts.game, {"d": parts.d, "g": parts.g}, parts.meters, torch.device("cpu"))
     monkeypatch.setattr("torch._inductor.compile", interpreted)
     parts.prepare(3)

@@ -19,6 +19,7 @@ from gantool.engine.capture import CudaGraphs
 from gantool.engine.compiled import Compiler, is_wanted
 from gantool.engine.deploy import Deployed, untouched
 from gantool.engine.diversity import Diversity
+from gantool.engine.eager_convolutions import faster_layers
 from gantool.engine.meters import Meters
 from gantool.engine.random import get_rng, set_rng
 from gantool.engine.rounds import Rounds
@@ -153,7 +154,8 @@ class Assembly:
 
     def round(self) -> None:
         """What a step does on the device."""
-        self.meters.add(self.update(self.game, self.d, self.g))
+        with self.layers():
+            self.meters.add(self.update(self.game, self.d, self.g))
 
     def _record_anew(self) -> None:
         """After tensors that a recorded round would know have been replaced."""
@@ -162,7 +164,9 @@ class Assembly:
         self.recorded: dict[str, Rounds] = {}  # way -> rounds that are played in it
         # the whole budget, so that a resumed run decides alike
         steps = 0 if self.config["minutes"] else self.plan.game_steps or 0
-        if is_wanted(self.config["compile"], steps, self.game.nets, self.device):
+        compiled = is_wanted(self.config["compile"], steps, self.game.nets, self.device)
+        self.layers = faster_layers(self.game.nets, self.device, compiled)
+        if compiled:
             self.rounds = self.recorded["compiled"] = Rounds(self.rounds, Compiler(state))
         if self.device.type == "cuda" and self.config["graph"] == "auto":
             self.rounds = self.recorded["CUDA graphs"] = Rounds(self.rounds, CudaGraphs(state))

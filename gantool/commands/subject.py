@@ -79,17 +79,21 @@ class Gantool:
         }
 
     def flops(self) -> float:
-        """Of a mean step."""
+        """Of a mean step, if no multiplication is saved."""
+        from contextlib import nullcontext
+
         from gantool.measure.kinds import rounds_of
         from gantool.measure.machine import Flops
 
-        total = 0.0
+        total, layers = 0.0, self.parts.layers
+        self.parts.layers = nullcontext
         for number, share in rounds_of(self.parts.game).items():
             self._prepare_one()
             self.parts.game.begin(number)
             with Flops() as counter:
                 self._eager()
             total += share * counter.total
+        self.parts.layers = layers
         return total
 
     def shares(self) -> dict[str, float]:

@@ -44,8 +44,8 @@ class Convolutions:
         transposed: bool, output_padding: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
         """In the place of aten.convolution; NotImplemented where its own kernels are as fast."""
-        sizes = _sizes(weight, stride, padding)
-        if not _plain(given, weight, sizes, dilation, output_padding, groups):
+        sizes = sizes_of(weight, stride, padding)
+        if weight.device.type != DEVICE or not is_plain(given, weight, sizes, dilation, output_padding, groups):
             return NotImplemented
         if not (_few_channels(weight) or transposed and _narrow(weight)):
             return NotImplemented
@@ -63,10 +63,11 @@ class Convolutions:
         transposed: bool, output_padding: Sequence[int], groups: int, wanted: Sequence[bool],
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
         """In the place of aten.convolution_backward: gradients of what was given, weight and bias, where `wanted`."""
-        sizes, few = _sizes(weight, stride, padding), _few_channels(weight)
+        sizes, few = sizes_of(weight, stride, padding), _few_channels(weight)
         narrow = not transposed and _narrow(weight)
         ours = [wanted[0] and (few or narrow), wanted[1] and few, wanted[2] and few]
-        if not _plain(given, weight, sizes, dilation, output_padding, groups) or not any(ours):
+        plain = is_plain(given, weight, sizes, dilation, output_padding, groups)
+        if weight.device.type != DEVICE or not plain or not any(ours):
             return NotImplemented
         found: list[Tensor | None] = [None, None, None]
         theirs = [want and not our for want, our in zip(wanted, ours, strict=True)]
@@ -91,17 +92,17 @@ class Convolutions:
         return patches if cut == sizes else _patches(image, sizes)
 
 
-def _sizes(weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Sizes:
+def sizes_of(weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Sizes:
     """A list of one number is of both directions."""
     both = [tuple(each) * (2 // len(each)) for each in (stride, padding)]
     return Sizes(tuple(weight.shape[2:]), *both)
 
 
-def _plain(
+def is_plain(
     given: Tensor, weight: Tensor, sizes: Sizes, dilation: Sequence[int], output_padding: Sequence[int], groups: int
 ) -> bool:
-    """Of images on a GPU, all channels together and without gaps, by a kernel that is some whole strides wide."""
-    if weight.device.type != DEVICE or weight.dim() != 4 or not given.numel() or groups != 1 or any(output_padding):
+    """Of images, all channels together and without gaps, by a kernel that is some whole strides wide."""
+    if given.dim() != 4 or weight.dim() != 4 or not given.numel() or groups != 1 or any(output_padding):
         return False
     widths = zip(sizes.kernel, sizes.stride, strict=True)
     return all(n == 1 for n in dilation) and all(1 < s <= k and k % s == 0 for k, s in widths)
@@ -124,22 +125,37 @@ def _map(patches: Tensor, image: Tensor, weight: Tensor, sizes: Sizes) -> Tensor
 
 def _image(places: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int] | None = None) -> Tensor:
     """Each place adds its patch to what it sees: blocks of a stride's pixels, each of which lies in a x b patches."""
-    (n, _, h, w), ((kh, kw), (sh, sw), (ph, pw)) = places.shape, sizes
+    if not _few_channels(weight):
+        return sub_pixel(places, weight, sizes, lengths)
+    (n, _, h, w), ((kh, kw), (sh, sw), _) = places.shape, sizes
     a, b = kh // sh, kw // sw
-    if _few_channels(weight):
-        patches = (_rows(places) @ _matrix(weight)).view(n, h, w, a, sh, b, sw, -1)
-        parts = [
-            pad(patches[:, :, :, i, :, j], (0, 0, 0, 0, 0, 0, j, b - 1 - j, i, a - 1 - i))
-            for i in range(a)
-            for j in range(b)
-        ]
-        blocks = sum(parts[1:], parts[0])
-    else:
-        kernel = weight.reshape(*weight.shape[:2], a, sh, b, sw).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
-        kernel = kernel.contiguous(memory_format=torch.channels_last)
-        deep = ATEN.convolution(places, kernel, None, [1, 1], [0, 0], [1, 1], True, [0, 0], 1)
-        blocks = deep.permute(0, 2, 3, 1).reshape(n, h + a - 1, w + b - 1, sh, sw, -1)
-    whole = blocks.transpose(2, 3).reshape(n, (h + a - 1) * sh, (w + b - 1) * sw, -1)
+    patches = (_rows(places) @ _matrix(weight)).view(n, h, w, a, sh, b, sw, -1)
+    parts = [
+        pad(patches[:, :, :, i, :, j], (0, 0, 0, 0, 0, 0, j, b - 1 - j, i, a - 1 - i))
+        for i in range(a)
+        for j in range(b)
+    ]
+    return _pixels(sum(parts[1:], parts[0]), sizes, lengths)
+
+
+def sub_pixel(
+    places: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int] | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """The same by a convolution of stride one to blocks of pixels. A bias is of what the map reaches."""
+    (n, _, h, w), ((kh, kw), (sh, sw), _) = places.shape, sizes
+    a, b = kh // sh, kw // sw
+    kernel = weight.reshape(*weight.shape[:2], a, sh, b, sw).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+    kernel = kernel.contiguous(memory_format=torch.channels_last)
+    biases = None if bias is None else bias.repeat(sh * sw)
+    deep = ATEN.convolution(places, kernel, biases, [1, 1], [0, 0], [1, 1], True, [0, 0], 1)
+    blocks = deep.permute(0, 2, 3, 1).reshape(n, h + a - 1, w + b - 1, sh, sw, -1)
+    return _pixels(blocks, sizes, lengths)
+
+
+def _pixels(blocks: Tensor, sizes: Sizes, lengths: Sequence[int] | None) -> Tensor:
+    """Blocks (N, rows, columns, height, width, C) that begin before the image by the padding -> (N, C, H, W)."""
+    (n, rows, columns, sh, sw, _), (ph, pw) = blocks.shape, sizes.padding
+    whole = blocks.transpose(2, 3).reshape(n, rows * sh, columns * sw, -1)
     height, width = lengths or (whole.shape[1] - 2 * ph, whole.shape[2] - 2 * pw)
     missing = (0, 0, 0, max(0, pw + width - whole.shape[2]), 0, max(0, ph + height - whole.shape[1]))
     return pad(whole, missing)[:, ph : ph + height, pw : pw + width].permute(0, 3, 1, 2)

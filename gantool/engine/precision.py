@@ -34,6 +34,12 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
+def multiplies_vectors_only() -> bool:
+    """Does a CPU multiply in bfloat16, but not whole matrices at once, as with AMX?"""
+    vectors, matrices = (getattr(torch.cpu, f"_is_{what}_supported", bool)() for what in ("avx512_bf16", "amx_tile"))
+    return vectors and not matrices
+
+
 def choose_precision(name: str, device: torch.device, shape: Shape) -> str:
     """fp32 or bf16. auto = bf16 for images where the hardware has it; points need the digits of float32."""
     if name == "auto":

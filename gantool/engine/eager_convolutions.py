@@ -1,0 +1,176 @@
+"""Convolutions of rounds that are played as they stand on a CPU, written out where oneDNN's kernels are slow.
+
+An image of few channels is made out of a map by a convolution of stride one to what lies side by side in it (sub-pixel
+convolution, Shi et al. 2016, section 3): three times as fast. Wide layers of 4 x 4 weights go by `winograd`.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.modules.conv import _ConvNd
+from torch.overrides import TorchFunctionMode
+
+from gantool.engine.convolutions import Sizes, is_plain, sizes_of, sub_pixel
+from gantool.engine.precision import multiplies_vectors_only
+from gantool.engine.winograd import IMAGE, MAP, Winograd
+
+ATEN = torch.ops.aten
+NARROW = 8  # channels of an image; oneDNN computes 16 at once
+SHORT = torch.bfloat16  # in longer numbers, sums take as long as the products that they save
+
+
+class Way(Protocol):
+    """How of an image, a weight and a map the one is made that the other two determine, next after them in turn."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers that the layer computes in."""
+        ...
+
+    def prepared(self, kind: int, operand: Tensor) -> Tensor:
+        """What of an operand is used, often more than once."""
+        ...
+
+    def made(self, kind: int, one: Tensor, other: Tensor, bias: Tensor | None) -> Tensor:
+        """Of the kinds `kind + 1` and `kind + 2`, prepared."""
+        ...
+
+
+class SubPixel(NamedTuple):
+    """A layer between images of few channels, so high and wide, and maps."""
+
+    dtype: torch.dtype
+    sizes: Sizes
+    image: tuple[int, ...]
+    weight: torch.Size
+
+    def prepared(self, kind: int, operand: Tensor) -> Tensor:
+        return operand.to(self.dtype, memory_format=torch.channels_last)
+
+    def made(self, kind: int, one: Tensor, other: Tensor, bias: Tensor | None) -> Tensor:
+        _, stride, padding = self.sizes
+        if kind == MAP:
+            return conv2d(one, other, bias, stride, padding)
+        if kind == IMAGE:
+            made = sub_pixel(other, one, self.sizes, self.image, bias)
+            return made.contiguous(memory_format=torch.channels_last)
+        shape = other.new_empty(self.weight)
+        how = (stride, padding, [1, 1], False, [0, 0], 1, [False, True, False])
+        return ATEN.convolution_backward(one, other, shape, None, *how)[1]
+
+
+class _Third(Function):
+    """A layer, and both of its gradients: each is made of two of an image, a weight and a map.
+
+    Autograd casts gradients to what they are of.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, way: Way, kind: int, one: Tensor, other: Tensor, bias: Tensor | None,
+        prepared: Tensor, other_prepared: Tensor,
+    ) -> Tensor:  # fmt: skip
+        ctx.way, ctx.kind = way, kind
+        ctx.save_for_backward(one, other, prepared, other_prepared)
+        return way.made(kind, prepared, other_prepared, None if bias is None else bias.to(way.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        way, kind, (one, other, prepared, other_prepared) = ctx.way, ctx.kind, ctx.saved_tensors
+        _, _, for_one, for_other, for_bias, *_ = ctx.needs_input_grad
+        with torch.no_grad():
+            now = way.prepared(kind, grad)
+        ones = _Third.apply(way, (kind + 1) % 3, other, grad, None, other_prepared, now) if for_one else None
+        others = _Third.apply(way, (kind + 2) % 3, grad, one, None, now, prepared) if for_other else None
+        return None, None, ones, others, grad.sum((0, 2, 3)) if for_bias else None, None, None
+
+
+class Written(TorchFunctionMode):
+    """While it is on, layers that are faster so are computed so."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        instead = INSTEAD.get(func)
+        result = instead(*args, **(kwargs or {})) if instead else None
+        return func(*args, **(kwargs or {})) if result is None else result
+
+
+def faster_layers(nets: nn.Module, device: torch.device, compiled: bool) -> Callable[[], AbstractContextManager]:
+    """What rounds of these networks are to be played under; on a CPU compiled layers are as fast as oneDNN's."""
+    there = device.type == "cpu" and not compiled and any(isinstance(layer, _ConvNd) for layer in nets.modules())
+    return Written if there else nullcontext
+
+
+def _down(
+    image: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor | None:  # fmt: skip
+    """In the place of conv2d; None where it is to compute that itself."""
+    return _layer(MAP, image, weight, bias, stride, padding, dilation, 0, groups)
+
+
+def _up(
+    places: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+) -> Tensor | None:  # fmt: skip
+    """In the place of conv_transpose2d."""
+    return _layer(IMAGE, places, weight, bias, stride, padding, dilation, output_padding, groups)
+
+
+def _layer(
+    kind: int, given: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any,
+    output_padding: Any, groups: int,
+) -> Tensor | None:  # fmt: skip
+    if isinstance(padding, str):
+        return None
+    stride, padding, dilation, output_padding = map(_both, (stride, padding, dilation, output_padding))
+    sizes, image = sizes_of(weight, stride, padding), tuple(given.shape[2:])
+    if not is_plain(given, weight, sizes, dilation, output_padding, groups):
+        return None
+    if kind == IMAGE:
+        image = tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(image, *sizes, strict=True))
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else given.dtype
+    way = _way(dtype, sizes, (len(given), *image), weight.shape, kind == IMAGE or given.requires_grad)
+    if way is None:
+        return None
+    operands = {MAP: (given, weight), IMAGE: (weight, given)}[kind]
+    with torch.no_grad():
+        prepared = [way.prepared((kind + i) % 3, each) for i, each in enumerate(operands, start=1)]
+    return _Third.apply(way, kind, *operands, bias, *prepared)
+
+
+def _way(
+    dtype: torch.dtype, sizes: Sizes, images: tuple[int, ...], weight: torch.Size, makes_images: bool
+) -> Way | None:
+    """The faster one for a batch (N, height, width), if there is one. An image may be made on the way back."""
+    if weight[1] <= NARROW and makes_images:
+        return SubPixel(dtype, sizes, images[1:], weight)
+    # with AMX products take no time beside sums
+    if dtype == SHORT and multiplies_vectors_only() and Winograd.suits(sizes, images, weight):
+        return Winograd(dtype, *images)
+    return None
+
+
+def _flatten(given: Tensor, first: int = 0, last: int = -1) -> None:
+    """A gradient of a map is to lie in memory as the map does: layers of mixed order are slow."""
+    if given.requires_grad and given.dim() == 4 and given.is_contiguous(memory_format=torch.channels_last):
+        given.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
+
+
+def _unflatten(given: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """And a map as what convolutions make of it."""
+    result = given.unflatten(dim, sizes)
+    return result.contiguous(memory_format=torch.channels_last) if result.dim() == 4 else result
+
+
+INSTEAD: dict[Any, Callable[..., Tensor | None]] = {
+    conv2d: _down, conv_transpose2d: _up, Tensor.flatten: _flatten, Tensor.unflatten: _unflatten,
+}  # fmt: skip
+
+
+def _both(directions: Any) -> Any:
+    return (directions, directions) if isinstance(directions, int) else directions
