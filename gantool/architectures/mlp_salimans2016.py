@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from gantool.game import networks
+from gantool.game.noise import drawn_like
 from gantool.game.ranges import Count, NonNegative
 from gantool.game.types import Shape
 
@@ -77,7 +78,7 @@ class Layer(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.noise and self.training:
-            x = x + self.noise * torch.randn_like(x)
+            x = x + self.noise * drawn_like(torch.randn, x)
         return super().forward(x)
 
 

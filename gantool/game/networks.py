@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from gantool.game.noise import drawn_like
 from gantool.game.types import Shape, Verdict
 
 BY_EXAMPLE = frozenset(  # layers of torch that look at each example by itself
@@ -144,7 +145,7 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.dropout(x, self.dropout, training=True)
-        return x + self.std * torch.randn_like(x) if self.std else x
+        return x + self.std * drawn_like(torch.randn, x) if self.std else x
 
 
 class ToImage(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.game.hooks import Trick
+from gantool.game.noise import drawn_like
 from gantool.game.ranges import NonNegative
 from gantool.game.surgery import LAYERS
 from gantool.game.types import Source
@@ -38,4 +39,4 @@ class Noise:
         self.sigma = sigma
 
     def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-        return (inputs[0] + self.sigma * torch.randn_like(inputs[0]), *inputs[1:]) if layer.training else None
+        return (inputs[0] + self.sigma * drawn_like(torch.randn, inputs[0]), *inputs[1:]) if layer.training else None

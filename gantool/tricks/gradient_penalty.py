@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.game.hooks import Trick
+from gantool.game.noise import drawn_like
 from gantool.game.ranges import Count, NonNegative, Share
 from gantool.game.types import Source, Turn, Verdict
 
@@ -69,7 +70,7 @@ class GradientPenalty(Trick):
         if self.kind == "r2":
             return turn.fake, turn.fake_label
         if self.kind == "dragan":
-            noise = torch.rand_like(turn.real) * 0.5 * turn.real.std()
+            noise = drawn_like(torch.rand, turn.real) * 0.5 * turn.real.std()
             return turn.real + noise, turn.label
         if self.kind == "r1":
             return turn.real, turn.label

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.game.hooks import Clock, Trick
+from gantool.game.noise import drawn_like
 from gantool.game.ranges import NonNegative
 from gantool.game.schedules import Schedule
 
@@ -17,7 +18,7 @@ class InstanceNoise(Trick):
 
     def view(self, image: Tensor) -> Tensor:
         scale = self.sigma if self.schedule is None else self.sigma * self.schedule(self.clock.now)
-        return image + scale * torch.randn_like(image)
+        return image + scale * drawn_like(torch.randn, image)
 
     def after_round(self, nets: nn.ModuleDict) -> None:
         self.clock.tick()
