@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.utils.parametrizations import spectral_norm
 
 from gantool.commands.assembly import Assembly
 from gantool.engine import eager_convolutions, winograd
@@ -54,6 +55,7 @@ def played(layer, transposed: bool, operands: list[Tensor], on=nullcontext) -> t
 
 
 def is_written(made: Tensor) -> bool:
+    assert made.grad_fn is not None
     return "Convolution" not in type(made.grad_fn).__name__
 
 
@@ -72,12 +74,55 @@ def test_all_others_are_left(narrower, layer, transposed):
     assert not is_written(played(layer, transposed, case(layer, transposed, bias=True), Written)[0])
 
 
-@pytest.mark.parametrize("more", [{"dilation": 2}, {"groups": 2}, {"padding": "valid", "stride": 1}])
-def test_layers_with_gaps_groups_or_words_are_left(narrower, more):
+@pytest.mark.parametrize("more", [{"dilation": 2}, {"groups": 2}, {"padding": "valid"}, {"stride": 1}])
+def test_layers_with_gaps_groups_or_words_are_left(more):
     image, weight = torch.randn(2, 4, 16, 16, requires_grad=True), torch.randn(16, 4 // more.get("groups", 1), 4, 4)
     with Written():
         assert not is_written(conv2d(image, weight, **({"stride": 2, "padding": 1} | more)))
         assert not is_written(conv_transpose2d(torch.randn(2, 16, 5, 5), weight.requires_grad_(), None, 2, 1, 1))
+
+
+@pytest.mark.parametrize("directions", [{"stride": (2,), "padding": [1]}, {"stride": 2, "padding": (1, 1)}])
+def test_ways_to_call(directions):
+    """As torch takes them; and what it does not take, it refuses itself."""
+    image, weight = case(SUB_PIXEL[0], transposed=False, bias=False)
+    expected = conv2d(image, weight, **directions)
+    with Written():
+        found = conv2d(input=image, weight=weight, bias=None, **directions)
+        assert is_written(conv_transpose2d(input=found, weight=weight, **directions))
+        for wrong in ({"stride": (2, 2, 2)}, {"stride": 2, "padding": -1}, {"stride": "2"}):
+            with pytest.raises((RuntimeError, TypeError)):
+                conv2d(image, weight, **wrong)
+        with pytest.raises(RuntimeError):
+            conv_transpose2d(torch.randn(1, 16, 1, 1, dtype=torch.float64), weight, None, 2, 2)
+        with pytest.raises(RuntimeError):
+            conv2d(image, weight.float(), None, 2, 1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_sequences_and_empty_batches_are_left():
+    weight = torch.randn(16, 3, 4, 4, requires_grad=True)
+    with Written():
+        assert conv2d(torch.randn(3, 8, 8, requires_grad=True), weight, None, 2, 1).shape == (16, 4, 4)
+        assert conv2d(torch.randn(0, 3, 8, 8, requires_grad=True), weight, None, 2, 1).shape == (0, 16, 4, 4)
+
+
+def test_autocast_leaves_float64():
+    image, weight = case(SUB_PIXEL[0], transposed=False, bias=False)
+    with torch.autocast("cpu", torch.bfloat16), Written():
+        assert conv2d(image, weight, None, 2, 1).dtype == torch.float64
+        assert conv2d(image.float(), weight.float(), None, 2, 1).dtype == torch.bfloat16
+
+
+def test_functions_of_functions_are_left():
+    image, weight = case(SUB_PIXEL[0], transposed=False, bias=False)
+
+    def loss(image: Tensor) -> Tensor:
+        return conv2d(image, weight, None, 2, 1).flatten(1).square().sum()
+
+    with Written():
+        found = torch.func.grad(loss)(image)
+        torch.testing.assert_close(found, grad(loss(image), image)[0])
 
 
 @pytest.mark.parametrize(
@@ -131,6 +176,18 @@ def test_maps_are_channels_last_on_both_sides_of_linear_layers():
     assert all(each.is_contiguous(memory_format=torch.channels_last) for each in (made, image.grad))
     with Written():
         assert nn.Unflatten(1, (2, 3))(torch.zeros(2, 6)).shape == (2, 2, 3)
+        assert torch.zeros(2, 6).flatten(start_dim=0, end_dim=1).shape == (12,)
+        heads = torch.zeros(2, 3, 8)  # of attention: a view
+        heads.unflatten(2, (2, 4)).add_(1)
+        assert heads.sum() == 48
+
+
+def test_no_hook_stays_with_a_weight():
+    """Spectral norm flattens them."""
+    layer = spectral_norm(nn.Conv2d(3, 16, 4, 2, 1)).to(memory_format=torch.channels_last)
+    with Written():
+        layer(torch.randn(2, 3, 8, 8)).sum().backward()
+    assert not layer.parametrizations.weight.original._backward_hooks
 
 
 def test_where_layers_are_written_out():

@@ -33,3 +33,4 @@ def test_distribution(draw, mean, std, dtype):
     assert (channels.std(1) - std).abs().max() < 5 * error
     assert (torch.corrcoef(channels) - torch.eye(4, dtype=torch.float64)).abs().max() < 0.01
     assert len(channels.unique()) > 100
+    assert draw is torch.randn or (channels.min() >= 0 and channels.max() < 1)

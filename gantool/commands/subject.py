@@ -87,13 +87,15 @@ class Gantool:
 
         total, layers = 0.0, self.parts.layers
         self.parts.layers = nullcontext
-        for number, share in rounds_of(self.parts.game).items():
-            self._prepare_one()
-            self.parts.game.begin(number)
-            with Flops() as counter:
-                self._eager()
-            total += share * counter.total
-        self.parts.layers = layers
+        try:
+            for number, share in rounds_of(self.parts.game).items():
+                self._prepare_one()
+                self.parts.game.begin(number)
+                with Flops() as counter:
+                    self._eager()
+                total += share * counter.total
+        finally:
+            self.parts.layers = layers
         return total
 
     def shares(self) -> dict[str, float]:

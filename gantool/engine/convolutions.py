@@ -11,24 +11,15 @@ image out of the map.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.weak import WeakTensorKeyDictionary
 
-ATEN = torch.ops.aten
+from gantool.engine.sub_pixel import ATEN, Sizes, image_of, is_plain, sizes_of, sub_pixel
+
 DEVICE = "cuda"
 TILE = 128  # channels that a product on a GPU computes at once
-
-
-class Sizes(NamedTuple):
-    """Each (height, width)."""
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
 
 
 class Convolutions:
@@ -92,22 +83,6 @@ class Convolutions:
         return patches if cut == sizes else _patches(image, sizes)
 
 
-def sizes_of(weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Sizes:
-    """A list of one number is of both directions."""
-    both = [tuple(each) * (2 // len(each)) for each in (stride, padding)]
-    return Sizes(tuple(weight.shape[2:]), *both)
-
-
-def is_plain(
-    given: Tensor, weight: Tensor, sizes: Sizes, dilation: Sequence[int], output_padding: Sequence[int], groups: int
-) -> bool:
-    """Of images, all channels together and without gaps, by a kernel that is some whole strides wide."""
-    if given.dim() != 4 or weight.dim() != 4 or not given.numel() or groups != 1 or any(output_padding):
-        return False
-    widths = zip(sizes.kernel, sizes.stride, strict=True)
-    return all(n == 1 for n in dilation) and all(1 < s <= k and k % s == 0 for k, s in widths)
-
-
 def _few_channels(weight: Tensor) -> bool:
     """Has a patch of the image no more numbers than a place of the map has channels?"""
     return weight.shape[1:].numel() <= len(weight)
@@ -135,30 +110,7 @@ def _image(places: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int] 
         for i in range(a)
         for j in range(b)
     ]
-    return _pixels(sum(parts[1:], parts[0]), sizes, lengths)
-
-
-def sub_pixel(
-    places: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int] | None = None, bias: Tensor | None = None
-) -> Tensor:
-    """The same by a convolution of stride one to blocks of pixels. A bias is of what the map reaches."""
-    (n, _, h, w), ((kh, kw), (sh, sw), _) = places.shape, sizes
-    a, b = kh // sh, kw // sw
-    kernel = weight.reshape(*weight.shape[:2], a, sh, b, sw).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
-    kernel = kernel.contiguous(memory_format=torch.channels_last)
-    biases = None if bias is None else bias.repeat(sh * sw)
-    deep = ATEN.convolution(places, kernel, biases, [1, 1], [0, 0], [1, 1], True, [0, 0], 1)
-    blocks = deep.permute(0, 2, 3, 1).reshape(n, h + a - 1, w + b - 1, sh, sw, -1)
-    return _pixels(blocks, sizes, lengths)
-
-
-def _pixels(blocks: Tensor, sizes: Sizes, lengths: Sequence[int] | None) -> Tensor:
-    """Blocks (N, rows, columns, height, width, C) that begin before the image by the padding -> (N, C, H, W)."""
-    (n, rows, columns, sh, sw, _), (ph, pw) = blocks.shape, sizes.padding
-    whole = blocks.transpose(2, 3).reshape(n, rows * sh, columns * sw, -1)
-    height, width = lengths or (whole.shape[1] - 2 * ph, whole.shape[2] - 2 * pw)
-    missing = (0, 0, 0, max(0, pw + width - whole.shape[2]), 0, max(0, ph + height - whole.shape[1]))
-    return pad(whole, missing)[:, ph : ph + height, pw : pw + width].permute(0, 3, 1, 2)
+    return image_of(sum(parts[1:], parts[0]), sizes, lengths)
 
 
 def _patches(image: Tensor, sizes: Sizes) -> Tensor:

@@ -1,7 +1,7 @@
-"""Convolutions of rounds that are played as they stand on a CPU, written out where oneDNN's kernels are slow.
+"""Convolutions of rounds that are played as they stand on a CPU, where oneDNN's own kernels are slow.
 
-An image of few channels is made out of a map by a convolution of stride one to what lies side by side in it (sub-pixel
-convolution, Shi et al. 2016, section 3): three times as fast. Wide layers of 4 x 4 weights go by `winograd`.
+An image of few channels is made by sub-pixel convolution, in a third of the time. Layers of many channels and 4 x 4
+weights, in bfloat16 on a CPU without AMX, go by `winograd`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,17 +15,16 @@ from torch.nn.functional import conv2d, conv_transpose2d
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
-from gantool.engine.convolutions import Sizes, is_plain, sizes_of, sub_pixel
 from gantool.engine.precision import multiplies_vectors_only
-from gantool.engine.winograd import IMAGE, MAP, Winograd
+from gantool.engine.sub_pixel import ATEN, IMAGE, MAP, Sizes, is_plain, sizes_of, sub_pixel
+from gantool.engine.winograd import Winograd
 
-ATEN = torch.ops.aten
 NARROW = 8  # channels of an image; oneDNN computes 16 at once
 SHORT = torch.bfloat16  # in longer numbers, sums take as long as the products that they save
 
 
 class Way(Protocol):
-    """How of an image, a weight and a map the one is made that the other two determine, next after them in turn."""
+    """Of a layer's image, weight and map, makes any one out of the two others."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -37,7 +36,7 @@ class Way(Protocol):
         ...
 
     def made(self, kind: int, one: Tensor, other: Tensor, bias: Tensor | None) -> Tensor:
-        """Of the kinds `kind + 1` and `kind + 2`, prepared."""
+        """What is of this kind, out of the two of the kinds after it, in turn, that are prepared."""
         ...
 
 
@@ -91,49 +90,55 @@ class _Third(Function):
 
 
 class Written(TorchFunctionMode):
-    """While it is on, layers that are faster so are computed so."""
+    """While it is on, convolutions are computed in the fastest way, and maps stay channels last on the way back too.
+
+    Not within torch.func; a gradient through them cannot be batched, nor taken forward, and a layer that is computed
+    anew on the way back (torch.utils.checkpoint) is torch's own.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        instead = INSTEAD.get(func)
-        result = instead(*args, **(kwargs or {})) if instead else None
-        return func(*args, **(kwargs or {})) if result is None else result
+        kwargs, result = kwargs or {}, None
+        if func in INSTEAD and not torch._C._are_functorch_transforms_active():
+            result = INSTEAD[func](*args, **kwargs)
+        return func(*args, **kwargs) if result is None else result
 
 
 def faster_layers(nets: nn.Module, device: torch.device, compiled: bool) -> Callable[[], AbstractContextManager]:
-    """What rounds of these networks are to be played under; on a CPU compiled layers are as fast as oneDNN's."""
+    """What rounds of these networks are to be played under. Rounds that are to be compiled stay as they are."""
     there = device.type == "cpu" and not compiled and any(isinstance(layer, _ConvNd) for layer in nets.modules())
     return Written if there else nullcontext
 
 
 def _down(
-    image: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor | None:  # fmt: skip
-    """In the place of conv2d; None where it is to compute that itself."""
-    return _layer(MAP, image, weight, bias, stride, padding, dilation, 0, groups)
+    """In the place of conv2d; None where torch is to compute it."""
+    return _layer(MAP, input, weight, bias, stride, padding, dilation, 0, groups)
 
 
 def _up(
-    places: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Tensor | None:  # fmt: skip
     """In the place of conv_transpose2d."""
-    return _layer(IMAGE, places, weight, bias, stride, padding, dilation, output_padding, groups)
+    return _layer(IMAGE, input, weight, bias, stride, padding, dilation, output_padding, groups)
 
 
 def _layer(
     kind: int, given: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any,
     output_padding: Any, groups: int,
 ) -> Tensor | None:  # fmt: skip
-    if isinstance(padding, str):
+    both = [_both(each) for each in (stride, padding, dilation, output_padding)]
+    dtype = _dtype(given, weight, bias)
+    if dtype is None or not all(both):
         return None
-    stride, padding, dilation, output_padding = map(_both, (stride, padding, dilation, output_padding))
+    stride, padding, dilation, output_padding = both
     sizes, image = sizes_of(weight, stride, padding), tuple(given.shape[2:])
     if not is_plain(given, weight, sizes, dilation, output_padding, groups):
         return None
     if kind == IMAGE:
         image = tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(image, *sizes, strict=True))
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else given.dtype
     way = _way(dtype, sizes, (len(given), *image), weight.shape, kind == IMAGE or given.requires_grad)
     if way is None:
         return None
@@ -143,10 +148,28 @@ def _layer(
     return _Third.apply(way, kind, *operands, bias, *prepared)
 
 
+def _both(directions: Any) -> tuple[int, ...]:
+    """One number, a sequence of one, or of two: of both directions. Empty: something else."""
+    numbers = tuple(directions) if isinstance(directions, (tuple, list)) else (directions, directions)
+    if len(numbers) not in (1, 2) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+        return ()
+    return numbers * (2 // len(numbers))
+
+
+def _dtype(*tensors: Tensor | None) -> torch.dtype | None:
+    """In which a layer of them computes; None if it is torch that has to say so, or why not."""
+    found = {tensor.dtype for tensor in tensors if tensor is not None}
+    if torch.is_autocast_enabled("cpu") and found <= {torch.float32, torch.bfloat16}:
+        return torch.get_autocast_dtype("cpu")
+    return found.pop() if len(found) == 1 and found <= {torch.float64, torch.float32, torch.bfloat16} else None
+
+
 def _way(
     dtype: torch.dtype, sizes: Sizes, images: tuple[int, ...], weight: torch.Size, makes_images: bool
 ) -> Way | None:
     """The faster one for a batch (N, height, width), if there is one. An image may be made on the way back."""
+    if min(images) < 1:
+        return None
     if weight[1] <= NARROW and makes_images:
         return SubPixel(dtype, sizes, images[1:], weight)
     # with AMX products take no time beside sums
@@ -155,22 +178,19 @@ def _way(
     return None
 
 
-def _flatten(given: Tensor, first: int = 0, last: int = -1) -> None:
+def _flatten(given: Tensor, *_: Any, **__: Any) -> None:
     """A gradient of a map is to lie in memory as the map does: layers of mixed order are slow."""
-    if given.requires_grad and given.dim() == 4 and given.is_contiguous(memory_format=torch.channels_last):
+    if given.grad_fn and given.dim() == 4 and given.is_contiguous(memory_format=torch.channels_last):
         given.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
 
 
-def _unflatten(given: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """And a map as what convolutions make of it."""
-    result = given.unflatten(dim, sizes)
-    return result.contiguous(memory_format=torch.channels_last) if result.dim() == 4 else result
+def _unflatten(given: Tensor, dim: int, sizes: Sequence[int]) -> Tensor | None:
+    """What a linear layer makes is to lie in memory as what convolutions make."""
+    if given.dim() != 2 or len(sizes) != 3:
+        return None
+    return given.unflatten(dim, sizes).contiguous(memory_format=torch.channels_last)
 
 
 INSTEAD: dict[Any, Callable[..., Tensor | None]] = {
     conv2d: _down, conv_transpose2d: _up, Tensor.flatten: _flatten, Tensor.unflatten: _unflatten,
 }  # fmt: skip
-
-
-def _both(directions: Any) -> Any:
-    return (directions, directions) if isinstance(directions, int) else directions

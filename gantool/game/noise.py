@@ -11,11 +11,11 @@ Draw = Callable[..., Tensor]
 def drawn_like(draw: Draw, x: Tensor) -> Tensor:
     """Of `draw` (torch.randn or torch.rand): shape, type and device of `x`, in the order in which it lies in memory.
 
-    On a CPU torch's own randn_like draws numbers one by one where a tensor is channels last or in bfloat16, which
-    takes ten times as long.
+    On a CPU torch's own randn_like draws numbers one by one where a tensor is channels last, which takes ten times as
+    long.
     """
     if x.device.type != "cpu":
         return {torch.randn: torch.randn_like, torch.rand: torch.rand_like}[draw](x)
     order = sorted(range(x.dim()), key=x.stride, reverse=True)
-    numbers = draw([x.shape[i] for i in order], dtype=torch.promote_types(x.dtype, torch.float32))
-    return numbers.permute([order.index(i) for i in range(x.dim())]).to(x.dtype)
+    numbers = draw([x.shape[i] for i in order], dtype=x.dtype)
+    return numbers.permute([order.index(i) for i in range(x.dim())])
