@@ -11,8 +11,10 @@ from torch.nn.functional import conv2d, conv_transpose2d
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gantool.commands.assembly import Assembly
+from gantool.commands.subject import Gantool
 from gantool.engine import eager_convolutions, winograd
 from gantool.engine.eager_convolutions import Written, faster_layers
+from gantool.measure.machine import Flops
 from toys import plain
 
 CPU = torch.device("cpu")
@@ -198,19 +200,38 @@ def test_where_layers_are_written_out():
     assert faster_layers(nets, torch.device("cuda"), compiled=False) is nullcontext
 
 
+IMAGES = ("device=cpu", "dataset=shapes", "dataset.size=64", "dataset.resolution=16", "dataset.channels=3",
+          "architecture=dcgan", "architecture.generator.features=12", "architecture.discriminator.features=12",
+          "precision=fp32", "batch_size=4", "compile=off", "logger=[]")  # fmt: skip
+
+
+@pytest.fixture
+def narrower_nets(narrower, monkeypatch):
+    monkeypatch.setattr(eager_convolutions, "SHORT", torch.float32)
+
+
+def test_operations_that_layers_save_are_counted(compose, narrower_nets):
+    """As torch counts them where no layer is written out."""
+    subject = Gantool(plain(compose(*IMAGES)))
+    found = subject.flops()
+    with Flops() as saved:
+        subject._eager()
+    subject.parts.layers = nullcontext
+    with Flops() as counter:
+        subject._eager()
+    assert saved.total < counter.total == found
+
+
 @pytest.mark.parametrize("trick", ["[]", "[gradient_penalty]", "[spectral_norm]"])
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_round_leads_where_the_plain_one_does(compose, monkeypatch, narrower, trick, shared):
+def test_a_round_leads_where_the_plain_one_does(compose, monkeypatch, narrower_nets, trick, shared):
     """Through the real nets and a penalty's second order, in float32."""
-    monkeypatch.setattr(eager_convolutions, "SHORT", torch.float32)
-    chosen = ("device=cpu", "dataset=shapes", "dataset.size=64", "dataset.resolution=16", "dataset.channels=3")
-    nets = ("architecture=dcgan", *(f"architecture.{net}.features=12" for net in ("generator", "discriminator")))
-    rest = (f"trick={trick}", f"update.shared_fakes={shared}", "optimizer=sgd", "precision=fp32", "batch_size=4")
     ends, written = [], []
     third = eager_convolutions._Third.apply
     monkeypatch.setattr(eager_convolutions._Third, "apply", lambda *args: written.append(args[0]) or third(*args))
     for layers in (nullcontext, Written):
-        parts = Assembly(plain(compose(*chosen, *nets, *rest, "compile=off", "logger=[]")))
+        chosen = (f"trick={trick}", f"update.shared_fakes={shared}", "optimizer=sgd")
+        parts = Assembly(plain(compose(*IMAGES, *chosen)))
         parts.layers = layers
         parts.prepare(2)
         for _ in range(2):

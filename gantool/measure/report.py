@@ -58,7 +58,8 @@ class Report:
         for name, share in self.shares.items():
             if share >= LEAST:
                 yield f"  {name}", f"{share * milliseconds.median:.3g} ms, {share:.0%}", EXPLAINED[name]
-        yield "operations", f"{self.flops / 1e9:.4g} GFLOP a step", "products and convolutions, all backward passes too"
+        counted = "products and convolutions as they are written, all backward passes too"
+        yield "operations", f"{self.flops / 1e9:.4g} GFLOP a step", counted
         rate = f"{self.flops / self.step.median / 1e9:,.0f} of {self.peak_flops / 1e9:,.0f} GFLOP/s"
         yield (
             "share of the peak",
