@@ -99,6 +99,10 @@ def test_ways_to_call(directions):
             conv_transpose2d(torch.randn(1, 16, 1, 1, dtype=torch.float64), weight, None, 2, 2)
         with pytest.raises(RuntimeError):
             conv2d(image, weight.float(), None, 2, 1)
+        with pytest.raises(RuntimeError, match="to have 3 channels, but got 2 channels"):
+            conv2d(image[:, 1:], weight, None, 2, 1)
+        with pytest.raises(RuntimeError, match="bias"):
+            conv2d(image, weight, torch.zeros(1, dtype=torch.float64), 2, 1)
     torch.testing.assert_close(found, expected)
 
 

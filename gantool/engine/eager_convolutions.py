@@ -137,6 +137,9 @@ def _layer(
     sizes, image = sizes_of(weight, stride, padding), tuple(given.shape[2:])
     if not is_plain(given, weight, sizes, dilation, output_padding, groups):
         return None
+    seen, made = (1, 0) if kind == MAP else (0, 1)  # channels of a weight
+    if given.shape[1] != weight.shape[seen] or bias is not None and bias.shape != weight.shape[made : made + 1]:
+        return None
     if kind == IMAGE:
         image = tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(image, *sizes, strict=True))
     way = _way(dtype, sizes, (len(given), *image), weight.shape, kind == IMAGE or given.requires_grad)
@@ -157,7 +160,7 @@ def _both(directions: Any) -> tuple[int, ...]:
 
 
 def _dtype(*tensors: Tensor | None) -> torch.dtype | None:
-    """In which a layer of them computes; None if it is torch that has to say so, or why not."""
+    """In which a layer of them computes; None if torch is to say so, or why it does not."""
     found = {tensor.dtype for tensor in tensors if tensor is not None}
     if torch.is_autocast_enabled("cpu") and found <= {torch.float32, torch.bfloat16}:
         return torch.get_autocast_dtype("cpu")
