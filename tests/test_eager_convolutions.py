@@ -1,5 +1,6 @@
 """Layers written out for rounds on a CPU are torch's own, in float64 to the second order; no other layer is touched."""
 
+from collections import Counter
 from contextlib import nullcontext
 from itertools import product
 
@@ -12,7 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gantool.commands.assembly import Assembly
 from gantool.commands.subject import Gantool
-from gantool.engine import eager_convolutions, winograd
+from gantool.engine import eager_convolutions, sub_pixel, winograd
 from gantool.engine.eager_convolutions import Written, faster_layers
 from gantool.measure.machine import Flops
 from toys import plain
@@ -224,6 +225,42 @@ def test_operations_that_layers_save_are_counted(compose, narrower_nets):
     with Flops() as counter:
         subject._eager()
     assert saved.total < counter.total == found
+
+
+@pytest.mark.parametrize("asked", [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize(("layer", "transposed"), [(SUB_PIXEL[0], False), (WIDE[0], True)])
+def test_only_gradients_that_are_asked_for_are_made(narrower, monkeypatch, layer, transposed, asked):
+    operands, made = case(layer, transposed, bias=True), []
+    of_function = eager_convolutions._Third.forward
+    monkeypatch.setattr(
+        eager_convolutions._Third, "forward", lambda ctx, *args: made.append(args[1]) or of_function(ctx, *args)
+    )
+    with Written():
+        loss = (conv_transpose2d if transposed else conv2d)(*operands, 2, 1).sin().sum()
+        made.clear()
+        grad(loss, [operands[i] for i in asked], retain_graph=True)
+        given = sub_pixel.MAP if transposed else sub_pixel.IMAGE
+        assert set(made) == {(given, sub_pixel.WEIGHT)[i] for i in asked if i < 2}
+        made.clear()
+        loss.backward()
+    assert set(made) == {given, sub_pixel.WEIGHT}
+
+
+def test_no_gradient_is_wasted_in_a_round(compose, narrower_nets, monkeypatch):
+    """D has a layer of 3 channels and a wide one, G as well.
+
+    D's turn: G makes two images; of reals and fakes the wide layer makes a map, its image and its weight (the narrow
+    one is torch's own there). G's turn: D makes two maps and two images, and no weight; G two maps and two weights.
+    """
+    parts, made = Assembly(plain(compose(*IMAGES, "update.shared_fakes=true"))), []
+    of_function = eager_convolutions._Third.forward
+    monkeypatch.setattr(
+        eager_convolutions._Third, "forward", lambda ctx, *args: made.append(args[1]) or of_function(ctx, *args)
+    )
+    parts.prepare(1)
+    parts.step()
+    counts = Counter(made)
+    assert counts == {sub_pixel.IMAGE: 2 + 2 + 2, sub_pixel.MAP: 2 + 2 + 2, sub_pixel.WEIGHT: 2 + 2}
 
 
 @pytest.mark.parametrize("trick", ["[]", "[gradient_penalty]", "[spectral_norm]"])

@@ -81,12 +81,22 @@ class _Third(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         way, kind, (one, other, prepared, other_prepared) = ctx.way, ctx.kind, ctx.saved_tensors
-        _, _, for_one, for_other, for_bias, *_ = ctx.needs_input_grad
+        _, _, *could, _, _ = ctx.needs_input_grad
+        nodes = [node for node, _ in ctx.next_functions]  # of one, other, and bias if there is one
+        for_one, for_other, for_bias = (each and _is_wanted(node) for each, node in zip(could, nodes, strict=False))
         with torch.no_grad():
             now = way.prepared(kind, grad)
         ones = _Third.apply(way, (kind + 1) % 3, other, grad, None, other_prepared, now) if for_one else None
         others = _Third.apply(way, (kind + 2) % 3, grad, one, None, now, prepared) if for_other else None
         return None, None, ones, others, grad.sum((0, 2, 3)) if for_bias else None, None, None
+
+
+def _is_wanted(node: Any) -> bool:
+    """Will what is handed on to this node be used? `needs_input_grad` says only if it could be."""
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # of a leaf whose gradient is asked for
+        return True
 
 
 class Written(TorchFunctionMode):
