@@ -1,7 +1,7 @@
 """Convolutions of rounds that are played as they stand on a CPU, where oneDNN's own kernels are slow.
 
-An image of few channels is made by sub-pixel convolution, in a third of the time. Layers of many channels and 4 x 4
-weights, in bfloat16 on a CPU without AMX, go by `winograd`.
+An image of few channels is made by sub-pixel convolution. Layers of many channels and 4 x 4 weights, in bfloat16 on a
+CPU without AMX, go by `winograd`.
 """
 
 from collections.abc import Callable, Sequence

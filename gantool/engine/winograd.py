@@ -3,9 +3,9 @@
 A layer of 4 x 4 weights and stride 2, those of DCGAN, sees an image as blocks of 2 x 2 pixels and each of them by
 2 x 2 blocks of its weights. Two neighbouring places of its map take three products of sums, instead of four, in each
 direction: minimal filtering, F(2 x 2, 2 x 2) (Winograd 1980; Lavin and Gray 2016, section 4.1). Its gradients are the
-same products the other way round. Sums in bfloat16 are rounded before they are multiplied, so that a result is two to
-six times as far from the exact one as that of a plain convolution. What is kept for the way back is nearly four times
-as large.
+same products the other way round. Sums in bfloat16 are rounded before they are multiplied, so that a result is some
+times as far from the exact one as that of a plain convolution. What is kept for the way back is nearly four times as
+large.
 """
 
 from collections.abc import Sequence

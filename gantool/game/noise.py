@@ -5,14 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Draw = Callable[..., Tensor]
 
-
-def drawn_like(draw: Draw, x: Tensor) -> Tensor:
+def drawn_like(draw: Callable[..., Tensor], x: Tensor) -> Tensor:
     """Of `draw` (torch.randn or torch.rand): shape, type and device of `x`, in the order in which it lies in memory.
 
-    On a CPU torch's own randn_like draws numbers one by one where a tensor is channels last, which takes ten times as
-    long.
+    On a CPU torch's own randn_like and rand_like draw one by one, slowly, where a tensor is channels last.
     """
     if x.device.type != "cpu":
         return {torch.randn: torch.randn_like, torch.rand: torch.rand_like}[draw](x)
