@@ -5,6 +5,10 @@ class UsageError(Exception):
     """Something the user can mend: one sentence that says what to do. Exit code 2."""
 
 
+class Busy(UsageError):
+    """Another process trains in that folder, whose files are its own."""
+
+
 class RunError(Exception):
     """A run that failed although it was asked for correctly (disk full, data broken midway). Exit code 1."""
 

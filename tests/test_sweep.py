@@ -6,6 +6,8 @@ import platform
 import random
 import re
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,29 @@ def test_seeds_can_be_added_and_a_change_runs_again(gantool: Gantool, fake: None
     result = gantool("train", "-m", f"resume={folder}", "steps=9")
     assert "already finished" not in result.err and len(jobs(folder)) == 4
     assert read_status(folder / "objective-wgan_seed-1")["runs"] == 2
+
+
+def test_the_last_of_a_key_that_is_given_twice_is_what_is_compared(gantool: Gantool, fake: None, tmp_path: Path):
+    given = ("steps=3", "seed=7", "objective=hinge", "objective=minimax,wgan", "seed=5,6", "seed=1,2", "steps=5")
+    assert gantool("train", "-m", *given).code == 0
+    folder = sweep_folder(tmp_path)
+    assert jobs(folder) == sorted(f"objective-{name}_seed-{seed}" for name in ("minimax", "wgan") for seed in (1, 2))
+    assert all("steps=5" in read_status(folder / name)["overrides"] for name in jobs(folder))
+
+
+def test_jobs_that_others_are_training_are_left_alone(gantool: Gantool, fake: None, tmp_path: Path):
+    """Whether the sweep is resumed or another one is sent into its folder, where the rest is done."""
+    assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s").code == 0
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        status.update(RunFolder("s/seed-1"), state="running", pid=other.pid, born=None, host=platform.node())
+        before = Path("s/seed-1/status.json").read_bytes()
+        for again in (["resume=s", "steps=7"], ["hydra.sweep.dir=s", "seed=1,3"]):
+            result = gantool("train", "-m", *again)
+            assert f"s/seed-1 is being trained by process {other.pid}" in result.err
+            assert result.code == (2 if again[0] == "resume=s" else 1)
+            assert Path("s/seed-1/status.json").read_bytes() == before
+        other.communicate(b"\n")
+    assert ": 1 done, 0 not done" in result.out and jobs(Path("s")) == ["seed-1", "seed-2", "seed-3"]
 
 
 def test_hint_keeps_what_a_resume_does_not_replay(gantool: Gantool, fake: None):

@@ -3,6 +3,8 @@
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -397,17 +399,18 @@ def test_a_finished_run_keeps_its_configuration(gantool: Gantool) -> None:
     assert (RUN / "config.yaml").read_text() == config
 
 
-def test_a_run_that_is_running_is_not_resumed(gantool: Gantool) -> None:
-    import subprocess
-    import sys
-
+def test_a_run_that_is_running_is_left_alone(gantool: Gantool) -> None:
+    """However often it is tried: neither its status nor its log is touched."""
     assert gantool("train", *TINY, "steps=4").code == 0
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    status.update(RunFolder(RUN), state="running", pid=other.pid, born=None)
-    refused = gantool("train", "resume=run", "steps=8")
-    other.communicate(b"\n")
-    assert refused.code == 2
-    assert f"is being trained by process {other.pid}" in refused.err
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        status.update(RunFolder(RUN), state="running", pid=other.pid, born=None)
+        before = [(RUN / name).read_bytes() for name in ("status.json", "train.log")]
+        for _ in range(2):
+            refused = gantool("train", "resume=run", "steps=8")
+            assert refused.code == 2
+            assert f"is being trained by process {other.pid}" in refused.err
+        assert [(RUN / name).read_bytes() for name in ("status.json", "train.log")] == before
+        other.communicate(b"\n")
     assert gantool("train", "resume=run", "steps=8").code == 0
 
 

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gantool.cli.errors import Report, explain, report_bug
 from gantool.config import resolvers  # noqa: F401  registers them, in every worker too
-from gantool.errors import Diverged, RunError, UsageError
+from gantool.errors import Busy, Diverged, RunError, UsageError
 from gantool.runs import status
 from gantool.runs.folder import RunFolder
 
@@ -35,7 +35,7 @@ class Stopped(BaseException):
 
 
 class JobFailed(RunError):
-    """A job of a sweep without run folders failed; its own message is on the screen already."""
+    """A job of a sweep that has no folder to write it into failed."""
 
 
 class Job:
@@ -63,6 +63,7 @@ class Job:
 
     def _run_in(self, folder: RunFolder, cfg: DictConfig, overrides: list[str], sweep: bool) -> Any:
         """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""
+        status.refuse_busy(folder)
         before = status.read(folder)
         if before.get("state") == "done" and sorted(before.get("overrides") or ()) == sorted(overrides):
             if sweep:
@@ -105,10 +106,11 @@ class Folders(Callback):
 
 def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, sweep: bool) -> None:
     """Tell the folder, if there is one to tell. In a sweep the others go on, unless a person stopped it."""
-    begun = folder is not None and (sweep or _state(folder) in BEGUN)
-    report = explain(error) or report_bug(error, folder.log if folder and begun and _logs() else None)
-    if folder and begun:
-        _write_down(error, report, folder, sweep)
+    ours = None if isinstance(error, Busy) else folder  # to write into
+    begun = ours is not None and (sweep or _state(ours) in BEGUN)
+    report = explain(error) or report_bug(error, ours.log if ours and begun and _logs() else None)
+    if ours and begun:
+        _write_down(error, report, ours, sweep)
     if isinstance(error, KeyboardInterrupt) and sweep:
         raise error
     if not sweep:
@@ -116,6 +118,8 @@ def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, swee
     if folder is None:
         log.error("%s", report.message)
         raise JobFailed("not every job succeeded") from error
+    if ours is None:
+        raise JobFailed(report.message) from error
 
 
 def _write_down(error: BaseException, report: Report, folder: RunFolder, sweep: bool) -> None:

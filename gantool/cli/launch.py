@@ -78,11 +78,17 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)
     if multirun:
+        overrides = _last_of_each(overrides)
         _check_values(command, overrides)
     if multirun and not any(override.startswith(NAMES) for override in overrides):
         shared = ",".join(map(arguments.quoted, _shared(overrides)))
         overrides.append(f"{NAMES}=[{shared}]")
     return overrides
+
+
+def _last_of_each(overrides: Iterable[str]) -> list[str]:
+    """Of a key that is given twice the last, as without -m: Hydra would make jobs of both, of the same name."""
+    return list({override.partition("=")[0]: override for override in overrides}.values())
 
 
 def _resumed(spec: str, changes: list[str], command: str, flags: Sequence[str], multirun: bool) -> list[str]:

@@ -168,13 +168,9 @@ class Training:
     def _restore(self, before: dict[str, Any]) -> bool:
         """State of the chosen checkpoint in the folder, if there is any."""
         from gantool.commands.assembly import read_state
-        from gantool.runs import checkpoint, status
+        from gantool.runs import checkpoint
         from gantool.runs.resume import read_config
 
-        ours = status.process()
-        others = before.get("pid") != ours["pid"] and before.get("host") == ours["host"]
-        if others and status.state_of(self.folder) == "running":
-            raise UsageError(f"{self.folder.root} is being trained by process {before['pid']}: let it end, or stop it")
         if before.get("step") and not checkpoint.steps(self.folder):
             log.warning("%s holds no checkpoint to go on from: it begins again", self.folder.root)
         resumed = bool(checkpoint.steps(self.folder)) or self.cfg.checkpoint != "last"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gantool.errors import UsageError
-from gantool.runs.folder import RunFolder
+from gantool.runs import status
+from gantool.runs.folder import RunFolder, runs_below
 
 NEVER = ("hydra", "trust", "resume", "checkpoint")  # keys that no saved file may set
 Compose = Callable[[list[str]], Mapping[str, Any]]  # overrides -> today's configuration, resolved
@@ -40,6 +41,8 @@ def replay_sweep(sweep: Path, changes: Sequence[str]) -> list[str]:
         if RunFolder(sweep).status.is_file():
             raise UsageError(f"{sweep} is one run: leave out -m")
         raise UsageError(f"{sweep} is no sweep that can be resumed: it has no multirun.yaml")
+    for run in runs_below(sweep, besides=()):
+        status.refuse_busy(run)
     overrides = _read(file)
     for key in ("hydra", "overrides", "task"):
         overrides = overrides.get(key) if isinstance(overrides, dict) else None

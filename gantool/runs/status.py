@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gantool.errors import UsageError
+from gantool.errors import Busy, UsageError
 from gantool.runs.folder import RunFolder, write_atomically
 from gantool.runs.rows import plain
 
@@ -56,6 +56,14 @@ def state_of(folder: RunFolder) -> str:
     state = str(status.get("state", "unknown"))
     here = status.get("host") == platform.node()
     return "killed" if state == "running" and here and not _alive(status.get("pid"), status.get("born")) else state
+
+
+def refuse_busy(folder: RunFolder) -> None:
+    """Raises Busy where another process of this machine is at work in a run's folder."""
+    status, ours = read(folder), process()
+    others = status.get("pid") != ours["pid"] and status.get("host") == ours["host"]
+    if others and state_of(folder) == "running":
+        raise Busy(f"{folder.root} is being trained by process {status['pid']}: let it end, or stop it")
 
 
 def environment() -> dict[str, str | None]:
