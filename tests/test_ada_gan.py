@@ -435,12 +435,16 @@ def test_an_autoencoder_weighs_no_examples():
 
 def test_other_ways_to_go_on_are_refused_or_work(gantool: Gantool) -> None:
     assert gantool("train", *RING, *TINY, "steps=12", "hydra.run.dir=run").code == 0
-    for change, sentence in (("dataset.size=90", "has weighed 100 examples, and the data now has 90"),
-                             ("~meta", "was trained with meta=...: go on with it")):  # fmt: skip
-        refused = gantool("train", "resume=run", "steps=20", change)
+    same_share = ("steps=20", "meta.components=5")  # 4 steps each, as before
+    for changes, sentence in (
+        ((*same_share, "dataset.size=90"), "has weighed 100 examples, and the data now has 90"),
+        (("steps=20", "~meta"), "was trained with meta=...: go on with it"),
+        (("steps=15",), "each of 3 components has 5 steps, and this run has finished 2 in 12, 4 each"),
+    ):
+        refused = gantool("train", "resume=run", *changes)
         assert refused.code == 2, refused.err
         assert sentence in refused.err
-    more = gantool("train", "resume=run", "steps=20", "meta.components=5")  # 4 steps each, as before
+    more = gantool("train", "resume=run", *same_share)
     assert more.code == 0, more.err
     assert len(state("run", 20)["meta"]["components"]) == 4
     other = gantool("train", "resume=run", "steps=60", "meta.components=20")  # 3 steps each: five would be done by now

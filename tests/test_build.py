@@ -193,6 +193,13 @@ def test_players_have_their_own_settings(compose):
         assert {id(p) for p in player.parameters} == {id(p) for p in played.nets[net].parameters()}
 
 
+def test_betas_may_be_whole_numbers(compose):
+    """[0,0.9] are those of Gulrajani et al. 2017; torch takes floats only, of which YAML makes an integer."""
+    _, (d, _) = optimized(compose, "optimizer.discriminator.betas=[0,0.9]")
+    d.apply([torch.ones_like(weight) for weight in d.parameters])
+    assert d.optimizer.defaults["betas"] == (0, 0.9)
+
+
 @pytest.mark.parametrize(
     "override, says",
     [

@@ -20,6 +20,7 @@ from gantool.game.hooks import Objective
 from gantool.game.images import hide_labels
 from gantool.objectives.minimax import Minimax
 from gantool.objectives.non_saturating import NonSaturating
+from image_files import save
 from toys import composed_game, pictures, points, refusal
 
 CLASSES, NO_CLASSES = pictures(20), pictures(20)._replace(labels=torch.full((20,), -1), names=())
@@ -245,6 +246,29 @@ def test_a_refused_run_writes_nothing(gantool: Gantool, tmp_path: Path):
         done = gantool("train", *SMALL, *chosen)
         assert (done.code, files(tmp_path)) == (2, [])
         assert said in done.err and "Traceback" not in done.err
+
+
+def test_own_images_are_decoded_only_for_what_fits(gantool: Gantool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GANTOOL_CACHE", str(tmp_path / "cache"))
+    save(tmp_path / "images" / "a.png")
+    for chosen, said in [
+        (["architecture=dcgan", "dataset.resolution=100"], "architecture=dcgan cannot build 100 x 100 pixels"),
+        (["objective=wasserstein"], "objective wasserstein needs a critic of bounded slope"),
+        ([TOLD], "architecture.class_conditional=true needs a dataset with classes"),
+    ]:
+        done = gantool("train", "dataset=folder", "dataset.path=images", *chosen)
+        assert done.code == 2 and said in done.err
+        assert not Path("cache").exists() and not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("update", ["unrolled", "consensus"])
+def test_what_cannot_be_differentiated_so_often_is_refused(gantool: Gantool, tmp_path: Path, update: str):
+    chosen = (*SMALL, f"update={update}", "trick=[gradient_penalty]", "architecture.discriminator.normalization=batch")
+    done = gantool("train", *chosen)
+    assert (done.code, files(tmp_path)) == (2, [])
+    assert "BatchNorm has no third derivative" in done.err
+    assert gantool("train", *chosen, "architecture.discriminator.normalization=layer").code == 0
+    assert gantool("train", *chosen, "trick=[]").code == 0
 
 
 def test_in_a_sweep_the_others_run(gantool: Gantool):

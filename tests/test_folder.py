@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import re
 import struct
 import threading
 import warnings
@@ -38,7 +39,7 @@ def root(tmp_path):
 
 
 def test_every_suffix_in_any_case_and_nothing_hidden(root):
-    for i, suffix in enumerate(["jpg", "JPEG", "png", "WebP", "bmp", "gif", "tif", "TIFF", "ppm"]):
+    for i, suffix in enumerate(["jpg", "JPEG", "png", "WebP", "bmp", "gif", "tif", "TIFF", "ppm", "jfif"]):
         save(root / f"{i}.{suffix.lower()}").rename(root / f"{i}.{suffix}")
     for hidden in ("._0.jpg", ".thumbs/a.png", "deep/.x/b.png", "__MACOSX/._c.png"):
         save(root / hidden)
@@ -57,6 +58,7 @@ def test_every_suffix_in_any_case_and_nothing_hidden(root):
         "6.tif",
         "7.TIFF",
         "8.ppm",
+        "9.jfif",
         "folder.png/deep.png",
     ]
     assert files == expected
@@ -106,10 +108,38 @@ def test_train_and_test_folders_are_the_splits(root, caplog):
     assert dataset.names == ("a", "b", "c")
     assert colours(dataset.load("train")) == [GREEN, RED] and dataset.load("train").labels.tolist() == [0, 1]
     assert colours(dataset.load("test")) == [BLUE, WHITE] and dataset.load("test").labels.tolist() == [0, 2]
-    assert caplog.text == ""
+    assert [record.getMessage() for record in caplog.records] == ["there is no image to train on of the classes c"] * 2
     save(root / "val" / "a" / "5.png")
     assert len(load(root).pixels) == 2
     assert "1 images outside train/ and test/ are not used" in caplog.text
+
+
+@pytest.mark.parametrize("held_out", ["val", "Valid", "validation"])
+def test_a_validation_folder_is_the_test_split_where_there_is_no_other(root, held_out):
+    for name, colour in {"train/a/1.png": RED, "train/b/2.png": GREEN, f"{held_out}/b/3.png": BLUE}.items():
+        save(root / name, colour)
+    dataset = Folder(str(root), resolution=8)
+    assert dataset.names == ("a", "b")
+    assert colours(dataset.load("train")) == [RED, GREEN] and colours(dataset.load("test")) == [BLUE]
+
+
+def test_a_train_folder_alone_is_no_class(root):
+    for name in ("a/1.png", "b/2.png", "b/3.png"):
+        save(root / "train" / name)
+    assert Folder(str(root)).names == ("a", "b")
+    assert len(Folder(str(root), test_share=0.4).listing.splits["test"]) == 1
+
+
+def test_what_is_not_used_is_told(root, caplog):
+    """Photographs of kinds that Pillow does not read, and an image that lies beside what could be classes."""
+    caplog.set_level("INFO")
+    for name in ("a/1.png", "b/2.png", "cover.png", "page.png"):
+        save(root / name)
+    for name in ("3.HEIC", "a/4.heic", "5.avif", "notes.txt"):
+        (root / name).write_bytes(b"?")
+    assert Folder(str(root)).names == ()
+    assert "3 files of kinds that are not read (.avif, .heic) are left out: convert them" in caplog.text
+    assert "'cover.png' and 1 more beside the folders a, b: so these are no classes" in caplog.text
 
 
 def test_hold_out(root):
@@ -230,7 +260,9 @@ def test_broken_images_are_skipped_with_one_warning(root, caplog):
             images = load(root)
         assert colours(images) == [RED, GREEN] and images.labels.tolist() == [-1, -1]
         warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert warned == [f"skipped 14 of 16 images that cannot be read: {', '.join(broken[:3])}, ..."]
+        assert len(warned) == 1
+        named = r" \(.+\), ".join(map(re.escape, broken[:3]))
+        assert re.fullmatch(rf"skipped 14 of 16 images that cannot be read: {named} \(.+\), \.\.\.", warned[0])
 
 
 def test_large_images_are_read_without_a_word(root, monkeypatch):

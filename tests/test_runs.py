@@ -200,6 +200,10 @@ def test_latest_is_the_run_that_started_last(tmp_path):
     assert found.root == third.root and path is None
     status.update(first, resumed="2026-01-04T00:00:00.000+00:00")  # what was trained last is meant
     assert find("latest", base)[0].root == first.root
+    assert find("latest", base, trained=True)[0].root == first.root  # neither holds a checkpoint
+    second.checkpoints.mkdir()
+    (second.checkpoints / "step_00000001.pt").touch()
+    assert find("latest", base, trained=True)[0].root == second.root
 
 
 def test_a_run_is_found_by_folder_by_checkpoint_and_as_the_table_prints_it(folder, tmp_path, monkeypatch):

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
 from gantool.commands.assembly import Assembly
 from gantool.engine.loop import Clock, Plan
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
+from image_files import BLUE, RED, save
 
 TINY = (
     "dataset=ring", "dataset.size=200", "batch_size=16", "architecture.generator.hidden=[8]",
@@ -412,6 +414,30 @@ def test_a_run_that_is_running_is_left_alone(gantool: Gantool) -> None:
         assert [(RUN / name).read_bytes() for name in ("status.json", "train.log")] == before
         other.communicate(b"\n")
     assert gantool("train", "resume=run", "steps=8").code == 0
+
+
+def test_a_run_keeps_to_its_own_data_wherever_it_is_resumed(
+    gantool: Gantool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`images` is another folder there, and the cache is given relative to here too."""
+    for place in ("here", "there"):
+        for number in range(4):
+            save(tmp_path / place / "images" / f"{number}.png", RED if place == "here" else BLUE)
+    monkeypatch.chdir(tmp_path / "here")
+    small = (
+        "dataset.resolution=8",
+        "dataset.cache=cache",
+        "batch_size=2",
+        "logger=[]",
+        f"hydra.run.dir={tmp_path}/run",
+    )
+    assert gantool("train", "dataset=folder", "dataset.path=images", *small, "steps=2").code == 0
+    monkeypatch.chdir(tmp_path / "there")
+    resumed = gantool("train", f"resume={tmp_path}/run", "steps=3")
+    assert resumed.code == 0 and "the data is not what" not in resumed.err
+    assert files(tmp_path / "there") == ["images", *(f"images/{number}.png" for number in range(4))]
+    saved = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["dataset"]
+    assert (saved["path"], saved["cache"]) == (f"{tmp_path}/here/images", f"{tmp_path}/here/cache")
 
 
 @pytest.mark.parametrize("spec", [["resume=run/checkpoints/step_00000004.pt"], ["resume=run", "checkpoint=4"]])

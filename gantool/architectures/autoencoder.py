@@ -66,7 +66,7 @@ def stages(shape: Shape) -> tuple[int, int]:
     if shape[1] != shape[2] or not 8 <= shape[1] <= 256 or size > 8:
         raise UsageError(
             f"architecture=autoencoder cannot build {shape[1]} x {shape[2]} pixels: take dataset.resolution=8, 16, 28, "
-            "32, 48, 64, 96, 128, 256, or another 4, 5, 6 or 7 times a power of two"
+            "32, 48, 64, 96, 128, 256, or another number up to 256 that is 4, 5, 6 or 7 times a power of two"
         )
     return size, halvings
 

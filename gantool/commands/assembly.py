@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gantool.commands.doctor import cpu_model
 from gantool.commands.measuring import Metrics, Told
-from gantool.commands.planning import make_meta, make_update, plan_of
+from gantool.commands.planning import check_use, make_meta, make_update, plan_of
 from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
@@ -49,6 +49,7 @@ class Assembly:
         self.builder = Builder(trust, self.plan.game_steps)
         self.device = precision.choose_device(config["device"])
         self.dataset: Dataset = self.builder.make("dataset", config["dataset"])
+        self.builder.check(config, self.dataset.shape, len(self.dataset.names))
         self.precision = precision.choose_precision(config["precision"], self.device, self.dataset.shape)
         precision.set_up(self.device, config["deterministic"])
         torch.set_flush_denormal(True)
@@ -85,36 +86,24 @@ class Assembly:
         if self.device.type in ("cpu", "cuda") and len(shape) == 3:
             for part in (self.game.nets, self.game.tricks):
                 part.to(memory_format=torch.channels_last)
-        self._check_use()
+        check_use(self.config, self.update, self.game)
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
         self._record_anew()
         self._deploy()
 
-    def _check_use(self) -> None:
-        """Settings that would change nothing are refused."""
-        objective, steps = self.game.objective, self.update.discriminator_steps
-        if not objective.critic and steps > 1:
-            raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
-        if not objective.critic and getattr(self.update, "shared_fakes", False):
-            raise UsageError("update.shared_fakes=true: this objective has no discriminator that shares: leave it out")
-        used = self.config["architecture"]["class_conditional"] or objective.needs_labelled or objective.needs_classes
-        if self.config["labels"] and not used:
-            raise UsageError(
-                f"labels={self.config['labels']} hides classes that this objective does not look at: leave it out, or "
-                "take objective=semi_supervised or auxiliary_classifier"
-            )
-
-    def _check_shares(self, step: int) -> None:
+    def _check_shares(self, state: dict[str, Any]) -> None:
         """Components that were trained have the budgets that these settings give them."""
         each = self.plan.component_steps
         if self.meta is None or each is None:
             return
+        step, then = state["step"], state.get("component_steps", each)  # older checkpoints do not say
         done, last = len(self.meta.components), len(self.meta.components) + 1 == self.meta.rounds
-        if done * each <= step <= (done + 1) * each or (last and step >= done * each):
+        due = done * each <= step <= (done + 1) * each or (last and step >= done * each)
+        if due and (not done or then == each):
             return
         raise UsageError(
             f"with these settings each of {self.meta.rounds} components has {each} steps, and this run has finished "
-            f"{done} in {step}: keep steps / meta.components as it was, or begin a new run"
+            f"{done} in {step}, {then} each: keep steps / meta.components as it was, or begin a new run"
         )
 
     def _deploy(self) -> None:
@@ -233,6 +222,7 @@ class Assembly:
             "meters": self.meters.state_dict(),
             "grid": {"latents": self.grid_latents, "labels": self.grid_labels},
             "meta": self.meta.state_dict() if self.meta else None,
+            "component_steps": self.plan.component_steps,
             "rng": get_rng(self.device),
         }
 
@@ -245,7 +235,7 @@ class Assembly:
             log.warning("the data is not what this run was trained on so far: it has changed, or is prepared otherwise")
         self.game.restore(state["game"])
         restore_meta(self.meta, state.get("meta"), self.game)
-        self._check_shares(state["step"])
+        self._check_shares(state)
         if self.meta and self.meta.weights is not None:
             if len(self.meta.weights) != self.source.size:
                 raise UsageError(

@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> None:
     job = RunFolder(hydra.runtime.output_dir) if hydra.mode == RunMode.MULTIRUN else None
     if job:
         status.update(job, run=config["run"])
-    folder, file = find(config["run"])
+    folder, file = find(config["run"], trained=True)
     with evaluation() as tell:
         row, columns = measure(config, folder, file, tell)
     if job:

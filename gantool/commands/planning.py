@@ -1,11 +1,15 @@
-"""How long a run takes, and when what happens in it."""
+"""How long a run takes, when what happens in it, and whether all that is set has a use."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantool.config.build import Builder
 from gantool.engine import loop
 from gantool.errors import UsageError
+from gantool.game.game import Game
 from gantool.game.meta import Meta
 from gantool.game.updates import Update
 
@@ -47,3 +51,24 @@ def make_update(config: dict[str, Any], trust: tuple[str, ...]) -> Update:
 def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:
     node = config.get("meta")
     return Builder(trust).make("meta", node, Meta) if node else None
+
+
+def check_use(config: Mapping[str, Any], update: Update, game: Game) -> None:
+    """Settings that would change nothing, or cannot be computed, are refused."""
+    objective, steps = game.objective, update.discriminator_steps
+    if not objective.critic and steps > 1:
+        raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
+    if not objective.critic and getattr(update, "shared_fakes", False):
+        raise UsageError("update.shared_fakes=true: this objective has no discriminator that shares: leave it out")
+    used = config["architecture"]["class_conditional"] or objective.needs_labelled or objective.needs_classes
+    if config["labels"] and not used:
+        raise UsageError(
+            f"labels={config['labels']} hides classes that this objective does not look at: leave it out, or "
+            "take objective=semi_supervised or auxiliary_classifier"
+        )
+    thrice = getattr(update, "differentiates_steps", False) and any(hook.slopes for hook in game.hooks.values())
+    if thrice and any(isinstance(layer, _BatchNorm) for layer in game.nets["discriminator"].modules()):
+        raise UsageError(
+            "this update differentiates D's steps, in which a gradient penalty has differentiated D, and BatchNorm has "
+            "no third derivative: give architecture.discriminator.normalization=layer, or another update or penalty"
+        )

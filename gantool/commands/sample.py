@@ -21,7 +21,7 @@ def run(cfg: DictConfig) -> None:
 
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     check_root(config, Sample)
-    folder, file = find(config["run"])
+    folder, file = find(config["run"], trained=True)
     written = render(config, folder, file)
     print(written)
 

@@ -26,10 +26,12 @@ def run(cfg: DictConfig) -> float | None:
     """Trains until the budget is spent; continues where the run folder already holds checkpoints."""
     from hydra.core.hydra_config import HydraConfig
 
+    from gantool.config.compose import settle_paths
     from gantool.config.schema import Train
     from gantool.config.signature import check_root
 
     check_root(OmegaConf.to_container(cfg, resolve=True), Train)  # type: ignore[arg-type]
+    settle_paths(cfg)
     hydra = HydraConfig.get()
     choices = {
         group: choice for group, choice in hydra.runtime.choices.items() if "/" not in group and choice is not None

@@ -113,7 +113,9 @@ class Builder:
         maker = self.resolve(key, str(node.get("_target_", "")), torch.optim.Optimizer)
         options = {name: value for name, value in node.items() if name not in ("_target_", "schedule")}
         _check_options(key, maker, options, {"params": parameters})
-        options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        options = {  # betas: torch does not take [0,0.9]
+            name: tuple(map(float, value)) if isinstance(value, list) else value for name, value in options.items()
+        }
         schedule = self._value(f"{key}.schedule", node["schedule"]) if node.get("schedule") else None
         try:
             return Player(parameters, partial(maker, **options), schedule, device)
@@ -122,30 +124,40 @@ class Builder:
 
     def game(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int, source: BatchSource) -> Game:
         """Networks, objective and tricks around a source; checks that they fit each other."""
-        architecture = cfg["architecture"]
-        conditional, projection = architecture["class_conditional"], architecture["projection"]
         choice = self.choice(cfg, shape, num_classes, len(source.labels) - len(source.known))
-        for sentence in misfits(choice):
-            raise UsageError(sentence)
-        objective = choice.objective
+        _check_fit(choice)
+        generator, discriminator = self._networks(cfg, choice)
+        layers = [*generator.modules(), *discriminator.modules()]
+        if source.batch_size < 2 and any(isinstance(layer, nn.BatchNorm1d) for layer in layers):
+            raise UsageError("BatchNorm needs two examples or more to compare: give batch_size=2 or more")
+        return Game(generator, discriminator, choice.objective, choice.tricks, source)
+
+    def check(self, cfg: Mapping[str, Any], shape: Shape, num_classes: int) -> None:
+        """The same checks, before the data is read, which may take long."""
+        choice = self.choice(cfg, shape, num_classes)
+        _check_fit(choice)
+        self._networks(cfg, choice)
+
+    def _networks(self, cfg: Mapping[str, Any], choice: Choice) -> tuple[Generator, Discriminator]:
+        architecture, objective, shape = cfg["architecture"], choice.objective, choice.shape
+        classes = choice.num_classes if choice.class_conditional else 0
         generator = self.make(
             "architecture.generator", architecture["generator"], Generator,
-            shape=shape, latent_dim=architecture["latent_dim"], num_classes=num_classes if conditional else 0,
+            shape=shape, latent_dim=choice.latent_dim, num_classes=classes,
         )  # fmt: skip
-        told = num_classes if conditional and objective.tells_class else 0
-        facts: dict[str, Any] = {"shape": shape, "num_classes": 0 if projection else told, "logits": objective.logits}
+        told = classes if objective.tells_class else 0
+        facts: dict[str, Any] = {
+            "shape": shape, "num_classes": 0 if choice.projection else told, "logits": objective.logits
+        }  # fmt: skip
         if objective.critic:
             discriminator = self.make(
                 "architecture.discriminator", architecture["discriminator"], Discriminator, **facts
             )
         else:
             discriminator = Identity(**facts)
-        if projection:
+        if choice.projection:
             discriminator.project(told)
-        layers = [*generator.modules(), *discriminator.modules()]
-        if source.batch_size < 2 and any(isinstance(layer, nn.BatchNorm1d) for layer in layers):
-            raise UsageError("BatchNorm needs two examples or more to compare: give batch_size=2 or more")
-        return Game(generator, discriminator, objective, choice.tricks, source)
+        return generator, discriminator
 
     def classifier(self, cfg: Mapping[str, Any], shape: Shape) -> nn.Module:
         """A further discriminator of the run's architecture, which is told no class and says one number."""
@@ -179,6 +191,11 @@ class Builder:
     ) -> BatchSource:
         prior = self.make("prior", cfg["prior"])
         return kind(images, prior, cfg["architecture"]["latent_dim"], cfg["batch_size"], cfg["seed"], flip)
+
+
+def _check_fit(choice: Choice) -> None:
+    for sentence in misfits(choice):
+        raise UsageError(sentence)
 
 
 def _check_options(key: str, maker: type, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

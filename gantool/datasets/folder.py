@@ -16,7 +16,7 @@ from gantool.game.types import Images
 
 logger = logging.getLogger(__name__)
 
-NAMED = 3  # skipped images that a warning names
+NAMED = 3  # images or classes that a warning names
 
 
 class Folder:
@@ -49,14 +49,18 @@ class Folder:
         files = self.listing.splits[split]
         if not files:
             raise UsageError(
-                f"'{self.root}' has no test images: make folders train/ and test/ in it, or hold some out with "
-                "dataset.test_share=0.1"
+                f"'{self.root}' has no test images: make folders train/ and test/ in it, or hold some out in training "
+                "with dataset.test_share=0.1"
             )
         pixels, skipped = prepare(self.root, files, self.shape[-1], self.shape[0], self.cache)
         if skipped:
-            first = ", ".join(map(readable, list(skipped)[:NAMED])) + (", ..." if len(skipped) > NAMED else "")
+            named = [f"{readable(name)} ({why})" for name, why in list(skipped.items())[:NAMED]]
+            first = ", ".join(named) + (", ..." if len(skipped) > NAMED else "")
             logger.warning("skipped %d of %d images that cannot be read: %s", len(skipped), len(files), first)
         labels = self.listing.labels([file for file in files if file.path not in skipped])
+        empty = [name for label, name in enumerate(self.names) if label not in set(labels)]
+        if split == "train" and empty:
+            logger.warning("there is no image to train on of the classes %s", ", ".join(empty[:NAMED]))
         return Images(pixels, torch.tensor(labels), self.names)
 
 

@@ -13,8 +13,11 @@ from gantool.game.images import SPLITS
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm")
+SUFFIXES = ("jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 ENDINGS = tuple(f".{suffix}" for suffix in SUFFIXES)
+UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw", ".raw")
+TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")  # the first that is there
+SHOWN = 5  # folders that are named at once
 
 
 class File(NamedTuple):
@@ -38,18 +41,16 @@ class Listing(NamedTuple):
 
 
 def list_folder(root: Path, test_share: float) -> Listing:
-    """Folders train/ and test/ at the top are the splits; else `test_share` of the images is held out.
+    """Folders train/ and test/ (or val/) at the top are the splits; else `test_share` of the images is held out.
 
     The folders below are the classes, if there are at least two and no image lies beside them.
     """
     files = _images(root)
     tops = {_top(file) for file in files}
-    level = 1 if tops.issuperset(SPLITS) else 0
-    splits = _own_splits(files) if level else _hold_out(files, test_share)
-    paths = [file.path for split in splits.values() for file in split]
-    sorted_in = all(path.count("/") > level for path in paths)
-    names = sorted(map(readable, {path.split("/", level + 1)[level] for path in paths})) if sorted_in else []
-    return Listing(splits, tuple(names) if len(names) > 1 else (), level)
+    train, test = (next((name for name in names if name in tops), None) for names in (TRAIN, TEST))
+    level = 1 if train and (test or len(tops) == 1) else 0
+    splits = _own_splits(files, train, test) if train and test else _hold_out(files, test_share)
+    return Listing(splits, _classes([file.path for split in splits.values() for file in split], level), level)
 
 
 def readable(name: str) -> str:
@@ -57,15 +58,31 @@ def readable(name: str) -> str:
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
+def _classes(paths: Sequence[str], level: int) -> tuple[str, ...]:
+    strays = [path for path in paths if path.count("/") <= level]
+    folders = sorted({readable(path.split("/")[level]) for path in paths if path.count("/") > level})
+    if len(folders) < 2:
+        return ()
+    if strays:
+        several = f" and {len(strays) - 1} more" if len(strays) > 1 else ""
+        more = ", ..." if len(folders) > SHOWN else ""
+        logger.info(
+            "'%s'%s beside the folders %s%s: so these are no classes",
+            readable(strays[0]), several, ", ".join(folders[:SHOWN]), more,
+        )  # fmt: skip
+    return () if strays else tuple(folders)
+
+
 def _top(file: File) -> str:
     return file.path.partition("/")[0].lower() if "/" in file.path else ""
 
 
-def _own_splits(files: Sequence[File]) -> dict[str, list[File]]:
-    splits = {split: [file for file in files if _top(file) == split] for split in SPLITS}
+def _own_splits(files: Sequence[File], train: str, test: str) -> dict[str, list[File]]:
+    folders = dict(zip(SPLITS, (train, test), strict=True))
+    splits = {split: [file for file in files if _top(file) == folder] for split, folder in folders.items()}
     ignored = len(files) - sum(map(len, splits.values()))
     if ignored:
-        logger.warning("%d images outside train/ and test/ are not used", ignored)
+        logger.warning("%d images outside %s/ and %s/ are not used", ignored, train, test)
     return splits
 
 
@@ -92,6 +109,10 @@ def _images(root: Path) -> list[File]:
     if not images:
         found = f"no image ({', '.join(SUFFIXES)}) among its files, which are {len(files):,}" if files else "no file"
         raise UsageError(f"dataset.path: '{root}' holds {found}: give a folder of images")
+    unread = [kind for file in files if (kind := os.path.splitext(file.path)[1].lower()) in UNREAD]
+    if unread:
+        kinds = ", ".join(sorted(set(unread)))
+        logger.warning("%d files of kinds that are not read (%s) are left out: convert them", len(unread), kinds)
     return images
 
 

@@ -23,6 +23,7 @@ class Trick(nn.Module):
     needs_realness: bool = False  # does it look at D's one number for an example?
     needs_threshold: bool = False  # does it ask whether D says "real"?
     needs_images: bool = False  # is it for images only, not for points?
+    slopes: bool = False  # does its penalty differentiate D's verdicts by the example?
     replays: bool = False  # does it show D fakes that are not those of the turn's latents?
     rewrites_last: bool = False  # does it change whatever layers there are in the end?
 

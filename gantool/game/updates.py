@@ -121,6 +121,8 @@ class ExtraGradient(Simultaneous):
 class Consensus(Simultaneous):
     """Both players also lower gamma / 2 * |v|^2, v the gradients of both (Mescheder et al. 2017, algorithm 2)."""
 
+    differentiates_steps = True
+
     def __init__(self, gamma: NonNegative = 10.0):
         super().__init__()
         self.gamma = gamma
@@ -148,6 +150,7 @@ class Unrolled:
 
     def __init__(self, unrolled_steps: Natural = 5):
         self.unrolled_steps = unrolled_steps
+        self.differentiates_steps = unrolled_steps > 0
 
     def real_batches(self, game: Game) -> int:
         learns = game.objective.critic

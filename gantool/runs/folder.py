@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from typing import BinaryIO
 
 from gantool.errors import RunError, UsageError
 
+log = logging.getLogger(__name__)
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
 _FILES = {".png", ".npz", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".zip", ".pt"}
@@ -143,10 +145,11 @@ def ending(path: Path, suffix: str) -> Path:
     return path if path.suffix.lower() == suffix else path.with_name(path.name + suffix)
 
 
-def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | None]:
+def find(spec: str, base: Path = Path("outputs"), trained: bool = False) -> tuple[RunFolder, Path | None]:
     """What a person means by `run=`: 'latest', a run folder, or one of its checkpoint files, which is then the second.
 
-    A relative path may start at the current folder or at `base`, as `gantool runs` prints it.
+    A relative path may start at the current folder or at `base`, as `gantool runs` prints it. `trained`: of the runs
+    that hold a checkpoint the latest, if there is any.
     """
     if spec == "latest":
         runs = runs_below(base)
@@ -155,7 +158,11 @@ def find(spec: str, base: Path = Path("outputs")) -> tuple[RunFolder, Path | Non
             raise UsageError(
                 f"there are no runs below {where} yet: make one with gantool train, or name a run's folder"
             )
-        return _complete(max(runs, key=lambda run: _noted(run, "resumed") or _noted(run, "started"))), None
+        runs.sort(key=lambda run: _noted(run, "resumed") or _noted(run, "started"))
+        usable = [run for run in runs if any(run.checkpoints.glob("*.pt"))] if trained else runs
+        if usable and usable[-1] is not runs[-1]:
+            log.info("%s has no checkpoint yet: this is of %s", runs[-1].root, usable[-1].root)
+        return _complete((usable or runs)[-1]), None
     path = Path(spec).expanduser()
     try:
         path = path if path.exists() else base / path

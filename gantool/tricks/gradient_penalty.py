@@ -26,7 +26,7 @@ class GradientPenalty(Trick):
     A point goes with the label of its example, an interpolate with that of its real.
     """
 
-    needs_critic = True
+    needs_critic = slopes = True
 
     def __init__(
         self,
