@@ -96,7 +96,8 @@ def startup(settings: Sequence[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="gantool-bench-") as folder:
         run = Path(folder) / "run"
         first = first_step([*settings, "tick_every=1"], run)
-        sample = timed([*python(), "sample", f"run={run}", f"out={folder}/samples.png"])
+        trust = [setting for setting in settings if key_of(setting) == "trust"]  # no run keeps it
+        sample = timed([*python(), "sample", *trust, f"run={run}", f"out={folder}/samples.png"])
     return {"gantool train, first step": first, "gantool sample": sample}
 
 
