@@ -508,6 +508,26 @@ def test_runs_that_differ_in_their_seed_are_one_row(gantool: Gantool, made: Path
     assert again.err.count("already finished") == 3 and len(evaluated(other)) == 1
 
 
+def test_a_job_that_never_began_is_passed_over_below_a_folder_and_refused_by_name(gantool: Gantool, made: Path) -> None:
+    """The sweep's second job is refused for its settings, and leaves a status without a configuration."""
+    sweep = gantool("train", "-m", "batch_size=300,400", *RING[:2], "hydra.sweep.dir=s")
+    assert sweep.code == 1 and not any(Path(f"s/batch_size-{size}/config.yaml").exists() for size in (300, 400))
+    for where in ("s", "s/*"):
+        refused = gantool("evaluate", "-m", f"run={where}")
+        assert refused.code == 2 and f"run={where}: no training has begun there" in refused.err
+    shutil.rmtree("s/batch_size-400")
+    run = variant(made / "raw", "s/raw")
+    settings = ("metric=[modes]", "metric.modes.samples=300")
+    for number, where in enumerate(("s", "s/*"), 1):
+        done = gantool("evaluate", "-m", f"run={where}", *settings, f"hydra.sweep.dir=e{number}")
+        assert done.code == 0, done.err
+        said = [line for line in done.err.splitlines() if "passed over" in line]
+        assert len(said) == 1 and said[0].endswith("no training has begun there: s/batch_size-300")
+        assert len(evaluated(run)) == number
+    named = gantool("evaluate", "-m", f"run={run},s/batch_size-300", *settings)
+    assert named.code == 2 and "s/batch_size-300 is no complete run" in named.err
+
+
 def test_a_run_that_is_not_there_is_refused_before_the_first_is_measured(many: Gantool) -> None:
     refused = many("evaluate", "-m", "run=raw,nowhere", "metric=[modes]")
     assert refused.code == 2 and "no such run: nowhere" in refused.err
