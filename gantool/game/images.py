@@ -78,26 +78,24 @@ def to_pixels(examples: Tensor) -> Tensor:
     return to_uint8(examples) if examples.dim() == 4 else examples
 
 
-def hide_labels(images: Images, keep: int | None, seed: int) -> Images:
+def hide_labels(images: Images, keep: int | None, seed: int, key: str = "labels") -> Images:
     """All but `keep` examples lose their label (-1); of each class as many keep it, chosen by the seed. None = all.
 
-    Raises UsageError where there are no classes, or not enough examples.
+    Raises UsageError where there are no classes, or not enough examples; `key` is the setting that it names.
     """
     if keep is None:
         return images
     if not images.names:
-        raise UsageError(f"labels={keep} needs a dataset with classes, and this one has none: leave it out")
+        raise UsageError(f"{key}={keep} needs a dataset with classes, and this one has none: leave it out")
     each, rest = divmod(keep, images.num_classes)
     if rest:
-        raise UsageError(f"labels={keep} cannot be shared equally by {images.num_classes} classes: give a multiple")
+        raise UsageError(f"{key}={keep} cannot be shared equally by {images.num_classes} classes: give a multiple")
     order = torch.randperm(len(images.labels), generator=torch.Generator().manual_seed(seed))
     labels = torch.full_like(images.labels, -1)
     for index, name in enumerate(images.names):
         mine = order[images.labels[order] == index]
         if len(mine) < each:
-            raise UsageError(
-                f"labels={keep} asks for {each} examples of class {name}, which has {len(mine)}: give less"
-            )
+            raise UsageError(f"{key}={keep} asks for {each} examples of class {name}, which has {len(mine)}: give less")
         labels[mine[:each]] = index
     return images._replace(labels=labels)
 
