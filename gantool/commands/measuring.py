@@ -9,7 +9,7 @@ import torch
 from gantool.config.build import Builder
 from gantool.engine.deploy import Deployed
 from gantool.errors import UsageError
-from gantool.game.images import fingerprint
+from gantool.game.images import fingerprint, loaded
 from gantool.game.types import Dataset, Images, Metric
 from gantool.runs import status
 
@@ -93,7 +93,7 @@ class Kept:
 
     def load(self, split: str = "train") -> Images:
         if split not in self._splits:
-            self._splits[split] = self._dataset.load(split)
+            self._splits[split] = loaded(self._dataset, split)
         return self._splits[split]
 
     def __getattr__(self, name: str) -> Any:

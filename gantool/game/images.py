@@ -3,13 +3,14 @@
 import hashlib
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gantool.errors import UsageError
-from gantool.game.types import Images
+from gantool.game.types import Dataset, Images
 
 SPLITS = ("train", "test")
 GREY = (0.299, 0.587, 0.114)  # luma of R, G, B: ITU-R BT.601
@@ -76,6 +77,39 @@ def to_uint8(images: Tensor) -> Tensor:
 def to_pixels(examples: Tensor) -> Tensor:
     """As a dataset holds them, the inverse of `to_float`: images as a PNG file would keep them; points as they are."""
     return to_uint8(examples) if examples.dim() == 4 else examples
+
+
+def loaded(dataset: Dataset, split: str = "train") -> Images:
+    """A split of a dataset, which may be the user's own: UsageError where it is not what `Images` promises."""
+    images, said = dataset.load(split), f"dataset.load({split!r})"
+    if not isinstance(images, Images):
+        raise UsageError(
+            f"{said} gives a {type(images).__name__}: return gantool.game.types.Images(pixels, labels, names)"
+        )
+    pixels, labels = images.pixels, images.labels
+    if not isinstance(pixels, Tensor) or (pixels.dim(), pixels.dtype) not in ((4, torch.uint8), (2, torch.float32)):
+        raise UsageError(
+            f"{said} gives pixels of {_kind(pixels)}: images must be uint8 (M, C, H, W), and points float32 (M, P)"
+        )
+    if images.shape != tuple(dataset.shape):
+        raise UsageError(
+            f"{said} gives examples of shape {images.shape}, and dataset.shape says {tuple(dataset.shape)}: mend either"
+        )
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (len(pixels),):
+        raise UsageError(
+            f"{said} gives labels of {_kind(labels)}: they must be int64 ({len(pixels)},), one an example, "
+            "and all -1 where there are no classes"
+        )
+    if len(labels) and (labels.min() < -1 or labels.max() >= images.num_classes):
+        raise UsageError(
+            f"{said} gives labels from {labels.min()} to {labels.max()}: they must be below the number of names, "
+            f"{images.num_classes}, and -1 where an example has none"
+        )
+    return images
+
+
+def _kind(value: Any) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
 
 
 def hide_labels(images: Images, keep: int | None, seed: int, key: str = "labels") -> Images:
