@@ -8,8 +8,10 @@ import signal
 import statistics
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -24,7 +26,7 @@ from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
 from gantool.runs.rows import Rows, evaluations, read
 from image_files import save
-from toys import plain, refusal
+from toys import plain, points, refusal
 
 RING = (
     "dataset=ring", "dataset.size=200", "batch_size=16", "architecture.generator.hidden=[8]",
@@ -432,6 +434,45 @@ def test_two_metrics_of_one_column(compose: Any) -> None:
     config = {"architecture": {"class_conditional": False}}
     said = refusal(Metrics, Builder(), {"modes": metric, "again": metric}, config, torch.device("cpu"))
     assert said == "metric=[modes,again] both give the column modes_covered: drop one"
+
+
+class Given:
+    """A metric of one's own that gives these values."""
+
+    columns = ("mine", "other")
+
+    def __init__(self, values: Any):
+        self.values = values
+
+    def __call__(self, trained: Any, dataset: Any) -> Any:
+        return self.values
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+
+def numbers_of(values: Any) -> dict[str, Any]:
+    metrics = Metrics(Builder(), None, {"architecture": {"class_conditional": False}}, torch.device("cpu"))
+    metrics.chosen["own"] = Given(values)
+    deployed: Any = SimpleNamespace(seeded=lambda *options: None, averaged=False, batch_size=4)
+    return metrics(deployed, points(4), 0, print, {})
+
+
+@pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor([0.5])])
+def test_a_metric_of_ones_own_gives_whatever_is_a_number(tmp_path: Path, value: Any) -> None:
+    """Torch's and NumPy's too; the row is as if it had given Python's."""
+    found = numbers_of({"mine": value, "other": np.int64(3)})
+    Rows(tmp_path / "rows").append(found)
+    row = json.loads((tmp_path / "rows").read_text())
+    assert (row["mine"], row["other"]) == (0.5, 3)
+
+
+def test_a_metric_that_gives_no_number_is_named() -> None:
+    for value, kind in ((torch.zeros(2), "Tensor"), (None, "NoneType"), ([1.0], "list"), ("high", "str")):
+        said = refusal(numbers_of, {"mine": 0.5, "other": value})
+        assert said == f"metric.own gives no number as other, but a {kind}: return what float() takes"
+    assert refusal(numbers_of, 0.5) == "metric.own gives a float: return a dictionary, column: number"
+    assert "metric.own gives third, which its `columns` do not name" in refusal(numbers_of, {"third": 1.0})
 
 
 def test_a_full_disk_loses_nothing(ring: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:

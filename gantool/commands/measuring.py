@@ -1,6 +1,6 @@
 """The metrics of a run: what fits, what is measured, and what makes two measurements comparable."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import partial
 from typing import Any
 
@@ -67,10 +67,7 @@ class Metrics:
             tell(name, "", 0, 0)
             torch.manual_seed(seed)  # for libraries that draw from torch's own generator
             values = metric(deployed.seeded(seed, partial(tell, name), shared, self.truncation), kept)
-            stray = values.keys() - set(metric.columns)
-            if stray:
-                raise UsageError(f"metric.{name} gives {', '.join(stray)}, which its `columns` do not name: mend them")
-            found |= values
+            found |= _numbers(name, values, metric.columns)
         return found and found | {"measured": self._measured(deployed, seed) | facts}
 
     def _measured(self, deployed: Deployed, seed: int) -> dict[str, Any]:
@@ -83,6 +80,24 @@ class Metrics:
             "data": self.data,
             "versions": status.environment(),
         }
+
+
+def _numbers(name: str, values: Any, columns: Collection[str]) -> dict[str, float]:
+    """What a metric gives as plain numbers: it may be the user's own, and give NumPy's or torch's."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"metric.{name} gives a {type(values).__name__}: return a dictionary, column: number")
+    stray = values.keys() - set(columns)
+    if stray:
+        raise UsageError(f"metric.{name} gives {', '.join(stray)}, which its `columns` do not name: mend them")
+    found = {}
+    for column, value in values.items():
+        try:
+            found[column] = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # the last is torch's, for several elements
+            raise UsageError(
+                f"metric.{name} gives no number as {column}, but a {type(value).__name__}: return what float() takes"
+            ) from error
+    return found
 
 
 class Kept:
