@@ -442,3 +442,24 @@ def test_the_first_step_is_waited_for_and_the_run_is_stopped(tmp_path, monkeypat
     assert (run / "saved").exists()
     with pytest.raises(RunError, match="gantool train has ended: no such thing"):
         bench.first_step(["broken", f"hydra.run.dir={tmp_path / 'other'}"], tmp_path / "other")
+
+
+ASKED = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[1]).write_text("\\n".join(sys.argv[2:]))
+if sys.argv[1] == "train":
+    folder = pathlib.Path(sys.argv[-1].removeprefix("hydra.run.dir="))
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("{}\\n")
+    time.sleep(60)
+"""
+
+
+def test_whom_training_trusts_sampling_trusts(tmp_path, monkeypatch):
+    """A run keeps no trust, so `gantool sample` must be told again; other settings are in the run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "python", lambda: [sys.executable, "-c", ASKED])
+    assert len(bench.startup(["objective=mine", "trust=[my_gan]", "--config-dir", "my_conf"])) == 2
+    train, sample = (Path(name).read_text().splitlines() for name in ("train", "sample"))
+    assert train[:4] == ["objective=mine", "trust=[my_gan]", "--config-dir", "my_conf"]
+    assert [key.partition("=")[0] for key in sample] == ["trust", "run", "out"] and sample[0] == "trust=[my_gan]"

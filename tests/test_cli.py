@@ -462,6 +462,28 @@ def test_saved_override_with_an_interpolation_is_not_replayed(
     assert result.code == 0 and "s3cr3t" not in result.out
 
 
+def test_a_dataset_of_ones_own_that_breaks_its_promise_is_named(gantool: Gantool, tmp_path: Path):
+    """Whichever split it is; nothing is begun."""
+    (tmp_path / "my_data.py").write_text(
+        "import torch\nfrom gantool.game.types import Images\n"
+        "class Points:\n"
+        "    shape, names, flip = (2,), (), False\n"
+        "    def __init__(self, wrong: str): self.wrong = wrong\n"
+        "    def load(self, split='train'):\n"
+        "        kind = torch.float64 if split == self.wrong else torch.float32\n"
+        "        return Images(torch.zeros(100, 2, dtype=kind), torch.full((100,), -1))\n"
+    )
+    option = tmp_path / "mine" / "dataset" / "points.yaml"
+    option.parent.mkdir(parents=True)
+    option.write_text("# Mine. Source: this test.\n_target_: my_data.Points\nwrong: none\n")
+    before = files(tmp_path)
+    for split in ("train", "test"):
+        own = ("--config-dir", "mine", "trust=[my_data]", "dataset=points", f"dataset.wrong={split}")
+        result = gantool("train", *own, "metric=[memorization]", "steps=1", "batch_size=4")
+        assert result.code == 2 and f"dataset.load('{split}') gives pixels of torch.float64" in result.err, result.err
+        assert [file for file in files(tmp_path) if "__pycache__" not in file] == before
+
+
 def test_saved_trust_is_not_trusted_and_a_foreign_class_is_not_imported(gantool: Gantool, saved: Path, monkeypatch):
     monkeypatch.undo()  # the real command
     monkeypatch.chdir(saved.parent)

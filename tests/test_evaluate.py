@@ -8,8 +8,10 @@ import signal
 import statistics
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -24,7 +26,7 @@ from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
 from gantool.runs.rows import Rows, evaluations, read
 from image_files import save
-from toys import plain, refusal
+from toys import plain, points, refusal
 
 RING = (
     "dataset=ring", "dataset.size=200", "batch_size=16", "architecture.generator.hidden=[8]",
@@ -434,6 +436,45 @@ def test_two_metrics_of_one_column(compose: Any) -> None:
     assert said == "metric=[modes,again] both give the column modes_covered: drop one"
 
 
+class Given:
+    """A metric of one's own that gives these values."""
+
+    columns = ("mine", "other")
+
+    def __init__(self, values: Any):
+        self.values = values
+
+    def __call__(self, trained: Any, dataset: Any) -> Any:
+        return self.values
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+
+def numbers_of(values: Any) -> dict[str, Any]:
+    metrics = Metrics(Builder(), None, {"architecture": {"class_conditional": False}}, torch.device("cpu"))
+    metrics.chosen["own"] = Given(values)
+    deployed: Any = SimpleNamespace(seeded=lambda *options: None, averaged=False, batch_size=4)
+    return metrics(deployed, points(4), 0, print, {})
+
+
+@pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor([0.5])])
+def test_a_metric_of_ones_own_gives_whatever_is_a_number(tmp_path: Path, value: Any) -> None:
+    """Torch's and NumPy's too; the row is as if it had given Python's."""
+    found = numbers_of({"mine": value, "other": np.int64(3)})
+    Rows(tmp_path / "rows").append(found)
+    row = json.loads((tmp_path / "rows").read_text())
+    assert (row["mine"], row["other"]) == (0.5, 3)
+
+
+def test_a_metric_that_gives_no_number_is_named() -> None:
+    for value, kind in ((torch.zeros(2), "Tensor"), (None, "NoneType"), ([1.0], "list"), ("high", "str")):
+        said = refusal(numbers_of, {"mine": 0.5, "other": value})
+        assert said == f"metric.own gives no number as other, but a {kind}: return what float() takes"
+    assert refusal(numbers_of, 0.5) == "metric.own gives a float: return a dictionary, column: number"
+    assert "metric.own gives third, which its `columns` do not name" in refusal(numbers_of, {"third": 1.0})
+
+
 def test_a_full_disk_loses_nothing(ring: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the row fits: it is taken back, what was there stays, and what was found is on the screen."""
     before = (RUN / "metrics.jsonl").read_bytes()
@@ -506,6 +547,26 @@ def test_runs_that_differ_in_their_seed_are_one_row(gantool: Gantool, made: Path
     assert "run=outputs/* is 4 runs: add -m" in gantool("evaluate", "run=outputs/*").err
     again = gantool("evaluate", "-m", f"run=outputs/s,{other}", *wide, f"hydra.sweep.dir={folder}")
     assert again.err.count("already finished") == 3 and len(evaluated(other)) == 1
+
+
+def test_a_job_that_never_began_is_passed_over_below_a_folder_and_refused_by_name(gantool: Gantool, made: Path) -> None:
+    """The sweep's second job is refused for its settings, and leaves a status without a configuration."""
+    sweep = gantool("train", "-m", "batch_size=300,400", *RING[:2], "hydra.sweep.dir=s")
+    assert sweep.code == 1 and not any(Path(f"s/batch_size-{size}/config.yaml").exists() for size in (300, 400))
+    for where in ("s", "s/*"):
+        refused = gantool("evaluate", "-m", f"run={where}")
+        assert refused.code == 2 and f"run={where}: no training has begun there" in refused.err
+    shutil.rmtree("s/batch_size-400")
+    run = variant(made / "raw", "s/raw")
+    settings = ("metric=[modes]", "metric.modes.samples=300")
+    for number, where in enumerate(("s", "s/*"), 1):
+        done = gantool("evaluate", "-m", f"run={where}", *settings, f"hydra.sweep.dir=e{number}")
+        assert done.code == 0, done.err
+        said = [line for line in done.err.splitlines() if "passed over" in line]
+        assert len(said) == 1 and said[0].endswith("no training has begun there: s/batch_size-300")
+        assert len(evaluated(run)) == number
+    named = gantool("evaluate", "-m", f"run={run},s/batch_size-300", *settings)
+    assert named.code == 2 and "s/batch_size-300 is no complete run" in named.err
 
 
 def test_a_run_that_is_not_there_is_refused_before_the_first_is_measured(many: Gantool) -> None:

@@ -316,6 +316,8 @@ def test_what_cannot_be_measured_is_refused():
     data, digits = dataset(normal(3, 2)), Digits()
     assert "features=pixels" in refusal(FID().check, data, None)
     assert "dataset with classes" in refusal(FID(features="classifier").check, data, None)
+    assert "metric.kid.subset_size needs 2 samples" in refusal(points(KID, subset_size=1).check, data, None)
+    points(KID, subset_size=2).check(data, None)
     assert "needs 4 samples" in refusal(points(Precision).check, data, None)
     assert "needs 10 samples" in refusal(InceptionScore(features="classifier", samples=9).check, digits, None)
     assert "has no classes" in refusal(points(InceptionScore).check, digits, None)

@@ -1,5 +1,8 @@
 """Resizing, channels and fingerprints, against PIL and arithmetic by hand."""
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from gantool.game.images import (
     check_split,
     fingerprint,
     hide_labels,
+    loaded,
     resize,
     split_generator,
     to_channels,
@@ -133,6 +137,42 @@ def test_labels_that_cannot_be_kept_are_refused():
     ):
         with pytest.raises(UsageError, match=sentence):
             hide_labels(some, keep, seed=0)
+
+
+# ---------------------------------------------------------------- what a dataset may give
+
+
+def given(pixels: torch.Tensor, labels: torch.Tensor | None = None, shape: tuple[int, ...] = (2,), kind=Images):
+    labels = torch.tensor([0, 1, -1]) if labels is None else labels
+    return SimpleNamespace(shape=shape, load=lambda split: kind(pixels, labels, ("a", "b")))
+
+
+def test_what_a_dataset_must_give_passes():
+    nobody = torch.full((3,), -1)
+    for right in (given(torch.zeros(3, 2)), given(noise(3, 1, 4, 4), nobody, shape=(1, 4, 4))):
+        assert loaded(right, "test").shape == right.shape
+
+
+def test_a_dataset_that_gives_something_else_is_refused():
+    points, labels = torch.zeros(3, 2), torch.tensor([0, 1, -1])
+    must = "images must be uint8 (M, C, H, W), and points float32 (M, P)"
+    for wrong, sentence in (
+        (given(points.double()), f"gives pixels of torch.float64 (3, 2): {must}"),
+        (given(points.to(torch.uint8)), f"gives pixels of torch.uint8 (3, 2): {must}"),
+        (given(torch.zeros(3, 1, 4, 4), shape=(1, 4, 4)), f"gives pixels of torch.float32 (3, 1, 4, 4): {must}"),
+        (given(noise(3, 4, 4), shape=(4, 4)), f"gives pixels of torch.uint8 (3, 4, 4): {must}"),
+        (given(points[:, 0], shape=()), f"gives pixels of torch.float32 (3,): {must}"),
+        (given(points.numpy()), f"gives pixels of type ndarray: {must}"),
+        (given(points, shape=(3,)), "gives examples of shape (2,), and dataset.shape says (3,): mend either"),
+        (given(points, labels.int()), "gives labels of torch.int32 (3,): they must be int64 (3,)"),
+        (given(points, labels[:2]), "gives labels of torch.int64 (2,): they must be int64 (3,)"),
+        (given(points, labels[:, None]), "gives labels of torch.int64 (3, 1): they must be int64 (3,)"),
+        (given(points, labels + 1), "gives labels from 0 to 2: they must be below the number of names, 2"),
+        (given(points, labels - 1), "gives labels from -2 to 0: they must be"),
+        (given(points, kind=lambda *parts: parts), "gives a tuple: return gantool.game.types.Images(pixels, labels"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(f"dataset.load('test') {sentence}")):
+            loaded(wrong, "test")
 
 
 # ---------------------------------------------------------------- fingerprints

@@ -1,6 +1,7 @@
 """gantool train, in process: budgets, what a run writes, best checkpoints, and how a run can end early."""
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -194,6 +195,32 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_resume(
     monkeypatch.setattr(Assembly, "step", step)
     assert gantool("train", "resume=run").code == 0
     assert [row["step"] for row in rows()] == [20]
+    assert status.read(RunFolder(RUN))["state"] == "done"
+
+
+def test_a_run_with_options_of_ones_own_goes_on_with_the_command_that_is_printed(
+    gantool: Gantool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folder and trust are in it, quoted for a shell; without the folder the message says what is missing."""
+    monkeypatch.setattr("gantool.runs.pictures.curves", lambda rows, path: None)  # which takes longer than all else
+    Path("my conf/trick").mkdir(parents=True)
+    Path("my conf/trick/mine.yaml").write_text(
+        "# @package trick.mine\n# A test's. Source: gantool.\n_target_: my_trick.Mine\n"
+    )
+    Path("my_trick.py").write_text("from gantool.game.hooks import Trick\nclass Mine(Trick): ...\n")
+    own = ("--config-dir", "my conf", "trick=[mine]", "trust=[my_trick]")
+    with monkeypatch.context() as patch:
+        signal_after(patch, 5, signal.SIGINT)
+        stopped = gantool("train", *own, *TINY, "steps=6")
+    assert stopped.code == 130
+    printed = stopped.err.partition("go on with: ")[2].splitlines()[0]
+    forgotten = gantool("train", "resume=run", "trust=[my_trick]")
+    assert forgotten.code == 2 and "unknown option trick=mine, which the earlier run was made with" in forgotten.err
+    assert "name its folder again: --config-dir FOLDER" in forgotten.err
+    mistyped = gantool("train", "resume=run", "trust=[my_trick]", "--config-dir", "my conf", "trick=[mane]")
+    assert mistyped.code == 2 and "did you mean 'mine'?" in mistyped.err
+    program, *again = shlex.split(printed)
+    assert program == "gantool" and gantool(*again).code == 0
     assert status.read(RunFolder(RUN))["state"] == "done"
 
 

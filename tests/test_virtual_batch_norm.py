@@ -283,6 +283,19 @@ def test_nets_without_batch_norm_are_refused(compose, player):
     assert f"architecture.{player}.normalization=batch" in sentence
 
 
+@pytest.mark.parametrize("trick", ["virtual_batch_norm", "reference_batch_norm"])
+def test_what_is_advised_for_a_net_of_one_layer_helps(compose, trick):
+    """D of a dcgan at 8 pixels is asked for BatchNorm already, but its only layer looks at pixels, and has none."""
+    chosen = [*NETS["dcgan"], f"trick=[{trick}]", f"trick.{trick}.player="]
+    small = pictures(10, (1, 8, 8))
+    for player in ("discriminator", "both"):
+        sentence = refusal(composed_game, compose, *chosen[:-1], chosen[-1] + player, images=small)
+        for advice in ("where that is so already", "a larger dataset.resolution", "player=generator"):
+            assert advice in sentence
+    assert composed_game(compose, *chosen[:-1], chosen[-1] + "generator", images=small)
+    assert composed_game(compose, *chosen[:-1], chosen[-1] + "discriminator", images=IMAGES)  # 16 pixels
+
+
 def test_it_needs_a_discriminator_where_it_changes_one(compose):
     chosen = ("objective=mmd", "trick=[virtual_batch_norm]", "trick.virtual_batch_norm.player=discriminator")
     assert "trick.virtual_batch_norm acts on a discriminator that learns" in refusal(composed_game, compose, *chosen)

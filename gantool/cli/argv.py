@@ -3,11 +3,12 @@
 import glob
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gantool.errors import UsageError
-from gantool.runs.folder import runs_below
+from gantool.runs.folder import RunFolder, runs_below
 from gantool.runs.resume import literal
 
 TAKE_VALUE = {
@@ -98,7 +99,7 @@ def _runs(piece: str) -> list[str]:
     path = os.path.expanduser(piece)
     if os.path.exists(path):
         below = [] if (Path(path) / "status.json").is_file() else runs_below(Path(path))
-        return [str(run.root) for run in below] or [piece]
+        return _begun(piece, [str(run.root) for run in below]) or [piece]
     if not glob.has_magic(path):
         return [piece]
     matches = [Path(match) for match in sorted(glob.glob(path))]
@@ -107,7 +108,17 @@ def _runs(piece: str) -> list[str]:
     ]
     if not any(found):
         raise UsageError(f"no run matches {piece}; gantool runs lists those there are")
-    return list(dict.fromkeys(run for runs in found for run in runs))
+    return _begun(piece, list(dict.fromkeys(run for runs in found for run in runs)))
+
+
+def _begun(piece: str, runs: list[str]) -> list[str]:
+    """Without the jobs of a sweep that were refused for their settings, which have a status only; says so."""
+    refused = [run for run in runs if os.path.isdir(run) and not RunFolder(run).config.is_file()]
+    if refused and len(refused) == len(runs):
+        raise UsageError(f"run={piece}: no training has begun there, gantool runs says why: name another run")
+    if refused:
+        print(f"gantool evaluate: passed over, as no training has begun there: {', '.join(refused)}", file=sys.stderr)
+    return [run for run in runs if run not in refused]
 
 
 def quoted(text: str) -> str:

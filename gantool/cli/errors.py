@@ -153,9 +153,21 @@ def _unknown_option(error: Any, asked: Asked) -> str:
         group, _, name = missing.rpartition("/")
         return f"{group}={name} needs a plugin: pip install 'gantool[{_EXTRAS[missing]}]'"
     group, _, name = missing.rpartition("/")
+    if _replayed(group, name, asked.overrides):
+        return (
+            f"{_at(error)}unknown option {group}={name}, which the earlier run was made with\n"
+            "  if it is one of your own, name its folder again: --config-dir FOLDER"
+        )
     choices = options(group, asked.folders) or list(error.options or ())
     own = "; of your own images: dataset=folder dataset.path=FOLDER" if group == "dataset" else ""
     return f"{_at(error)}unknown option {group}={name}\n  {_hint(name, choices)}{own}"
+
+
+def _replayed(group: str, name: str, typed: Sequence[str]) -> bool:
+    """Does an earlier run choose this option, and not the command line that resumes it?"""
+    pairs = [(key.lstrip("+"), value) for key, _, value in (override.partition("=") for override in typed)]
+    chosen = any(re.split("[@.]", key)[0] == group and name in re.split(r"[^\w/-]+", value) for key, value in pairs)
+    return not chosen and "resume" in dict(pairs)
 
 
 def _unreadable(override: str, message: str, asked: Asked) -> str:

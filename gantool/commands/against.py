@@ -80,6 +80,7 @@ def pictures(node: Mapping[str, Any], dataset: Any) -> Any:
     from torchvision import datasets
 
     from gantool.baselines.pictures import Pictures
+    from gantool.game.images import loaded
 
     kind, channels = str(node["_target_"]).rpartition(".")[2], dataset.shape[0]
     if kind == "TorchvisionSet" and channels == (1 if dataset.known.maker in GREY else 3):
@@ -87,5 +88,5 @@ def pictures(node: Mapping[str, Any], dataset: Any) -> Any:
     if kind == "Folder" and channels == 3:
         train = dataset.root / "train"
         return partial(datasets.ImageFolder, str(train if train.is_dir() else dataset.root))
-    images = dataset.load("train")
+    images = loaded(dataset)
     return partial(Pictures, images.pixels, images.labels)

@@ -27,7 +27,7 @@ from gantool.engine.state import State
 from gantool.engine.streamed import choose_source
 from gantool.errors import UsageError
 from gantool.game.game import Game
-from gantool.game.images import fingerprint, hide_labels
+from gantool.game.images import fingerprint, hide_labels, loaded
 from gantool.game.meta import Meta
 from gantool.game.types import Dataset, Images
 from gantool.runs import checkpoint
@@ -57,7 +57,7 @@ class Assembly:
             keep_memory()
         torch.manual_seed(config["seed"])
         self.metrics = Metrics(self.builder, config.get("metric"), config, self.device)
-        images = hide_labels(self.dataset.load("train"), config["labels"], config["seed"])
+        images = hide_labels(loaded(self.dataset), config["labels"], config["seed"])
         self._build(images)
         self.metrics.check(self.dataset, self.deployed)
         self.clock = loop.Clock()

@@ -23,7 +23,7 @@ from gantool.measure.report import Report
 from gantool.measure.windows import ratios, spread, take_turns
 from gantool.runs import status
 from gantool.runs.folder import RunFolder, write_atomically
-from gantool.runs.resume import key_of
+from gantool.runs.resume import key_of, own_folders
 
 log = logging.getLogger(__name__)
 OWN = ("against", "rounds", "seconds", "startup")  # keys that gantool train does not have
@@ -44,8 +44,7 @@ def run(cfg: DictConfig) -> float:
     check_root(config, Bench)
     hydra = HydraConfig.get()
     settings = [override for override in hydra.overrides.task if key_of(override) not in OWN]
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    settings += [part for folder in folders for part in ("--config-dir", folder)]
+    settings += own_folders(hydra)
     command = shlex.join(["gantool", "bench", *hydra.overrides.task])
     report = measured(config, command, settings if cfg.startup else None)
     keep(report, RunFolder(hydra.runtime.output_dir), list(hydra.overrides.task))
@@ -96,7 +95,8 @@ def startup(settings: Sequence[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="gantool-bench-") as folder:
         run = Path(folder) / "run"
         first = first_step([*settings, "tick_every=1"], run)
-        sample = timed([*python(), "sample", f"run={run}", f"out={folder}/samples.png"])
+        trust = [setting for setting in settings if key_of(setting) == "trust"]  # no run keeps it
+        sample = timed([*python(), "sample", *trust, f"run={run}", f"out={folder}/samples.png"])
     return {"gantool train, first step": first, "gantool sample": sample}
 
 

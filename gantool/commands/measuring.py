@@ -1,6 +1,6 @@
 """The metrics of a run: what fits, what is measured, and what makes two measurements comparable."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from gantool.config.build import Builder
 from gantool.engine.deploy import Deployed
 from gantool.errors import UsageError
-from gantool.game.images import fingerprint
+from gantool.game.images import fingerprint, loaded
 from gantool.game.types import Dataset, Images, Metric
 from gantool.runs import status
 
@@ -67,10 +67,7 @@ class Metrics:
             tell(name, "", 0, 0)
             torch.manual_seed(seed)  # for libraries that draw from torch's own generator
             values = metric(deployed.seeded(seed, partial(tell, name), shared, self.truncation), kept)
-            stray = values.keys() - set(metric.columns)
-            if stray:
-                raise UsageError(f"metric.{name} gives {', '.join(stray)}, which its `columns` do not name: mend them")
-            found |= values
+            found |= _numbers(name, values, metric.columns)
         return found and found | {"measured": self._measured(deployed, seed) | facts}
 
     def _measured(self, deployed: Deployed, seed: int) -> dict[str, Any]:
@@ -85,6 +82,24 @@ class Metrics:
         }
 
 
+def _numbers(name: str, values: Any, columns: Collection[str]) -> dict[str, float]:
+    """What a metric gives as plain numbers: it may be the user's own, and give NumPy's or torch's."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"metric.{name} gives a {type(values).__name__}: return a dictionary, column: number")
+    stray = values.keys() - set(columns)
+    if stray:
+        raise UsageError(f"metric.{name} gives {', '.join(stray)}, which its `columns` do not name: mend them")
+    found = {}
+    for column, value in values.items():
+        try:
+            found[column] = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # the last is torch's, for several elements
+            raise UsageError(
+                f"metric.{name} gives no number as {column}, but a {type(value).__name__}: return what float() takes"
+            ) from error
+    return found
+
+
 class Kept:
     """A dataset that reads each of its splits once."""
 
@@ -93,7 +108,7 @@ class Kept:
 
     def load(self, split: str = "train") -> Images:
         if split not in self._splits:
-            self._splits[split] = self._dataset.load(split)
+            self._splits[split] = loaded(self._dataset, split)
         return self._splits[split]
 
     def __getattr__(self, name: str) -> Any:

@@ -252,10 +252,15 @@ class Training:
         log.info("checkpoint %s", self.folder.checkpoint(self.clock.step))
 
     def _interrupted(self) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        from gantool.runs.resume import key_of, own_folders
+
         self.checkpoint()
+        trust = [override for override in self.overrides if key_of(override) == "trust"]  # no run keeps either
+        again = ["gantool", "train", *own_folders(HydraConfig.get()), f"resume={self.folder.root}", *trust]
         name = signal.Signals(self.stop.number).name
-        message = f"stopped by {name} after step {self.clock.step}, which is saved; go on with: gantool train resume="
-        message += shlex.quote(str(self.folder.root))
+        message = f"stopped by {name} after step {self.clock.step}, which is saved; go on with: {shlex.join(again)}"
         self._end("interrupted", message)
         raise Interrupted(message, 128 + self.stop.number)
 

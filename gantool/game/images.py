@@ -3,13 +3,14 @@
 import hashlib
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gantool.errors import UsageError
-from gantool.game.types import Images
+from gantool.game.types import Dataset, Images
 
 SPLITS = ("train", "test")
 GREY = (0.299, 0.587, 0.114)  # luma of R, G, B: ITU-R BT.601
@@ -78,26 +79,57 @@ def to_pixels(examples: Tensor) -> Tensor:
     return to_uint8(examples) if examples.dim() == 4 else examples
 
 
-def hide_labels(images: Images, keep: int | None, seed: int) -> Images:
+def loaded(dataset: Dataset, split: str = "train") -> Images:
+    """A split of a dataset, which may be the user's own: UsageError where it is not what `Images` promises."""
+    images, said = dataset.load(split), f"dataset.load({split!r})"
+    if not isinstance(images, Images):
+        raise UsageError(
+            f"{said} gives a {type(images).__name__}: return gantool.game.types.Images(pixels, labels, names)"
+        )
+    pixels, labels = images.pixels, images.labels
+    if not isinstance(pixels, Tensor) or (pixels.dim(), pixels.dtype) not in ((4, torch.uint8), (2, torch.float32)):
+        raise UsageError(
+            f"{said} gives pixels of {_kind(pixels)}: images must be uint8 (M, C, H, W), and points float32 (M, P)"
+        )
+    if images.shape != tuple(dataset.shape):
+        raise UsageError(
+            f"{said} gives examples of shape {images.shape}, and dataset.shape says {tuple(dataset.shape)}: mend either"
+        )
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (len(pixels),):
+        raise UsageError(
+            f"{said} gives labels of {_kind(labels)}: they must be int64 ({len(pixels)},), one an example, "
+            "and all -1 where there are no classes"
+        )
+    if len(labels) and (labels.min() < -1 or labels.max() >= images.num_classes):
+        raise UsageError(
+            f"{said} gives labels from {labels.min()} to {labels.max()}: they must be below the number of names, "
+            f"{images.num_classes}, and -1 where an example has none"
+        )
+    return images
+
+
+def _kind(value: Any) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+
+
+def hide_labels(images: Images, keep: int | None, seed: int, key: str = "labels") -> Images:
     """All but `keep` examples lose their label (-1); of each class as many keep it, chosen by the seed. None = all.
 
-    Raises UsageError where there are no classes, or not enough examples.
+    Raises UsageError where there are no classes, or not enough examples; `key` is the setting that it names.
     """
     if keep is None:
         return images
     if not images.names:
-        raise UsageError(f"labels={keep} needs a dataset with classes, and this one has none: leave it out")
+        raise UsageError(f"{key}={keep} needs a dataset with classes, and this one has none: leave it out")
     each, rest = divmod(keep, images.num_classes)
     if rest:
-        raise UsageError(f"labels={keep} cannot be shared equally by {images.num_classes} classes: give a multiple")
+        raise UsageError(f"{key}={keep} cannot be shared equally by {images.num_classes} classes: give a multiple")
     order = torch.randperm(len(images.labels), generator=torch.Generator().manual_seed(seed))
     labels = torch.full_like(images.labels, -1)
     for index, name in enumerate(images.names):
         mine = order[images.labels[order] == index]
         if len(mine) < each:
-            raise UsageError(
-                f"labels={keep} asks for {each} examples of class {name}, which has {len(mine)}: give less"
-            )
+            raise UsageError(f"{key}={keep} asks for {each} examples of class {name}, which has {len(mine)}: give less")
         labels[mine[:each]] = index
     return images._replace(labels=labels)
 

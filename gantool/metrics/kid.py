@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from gantool.errors import UsageError
 from gantool.game.ranges import Count
 from gantool.game.types import Dataset, Trained
 from gantool.metrics.featured import Compared
@@ -20,6 +21,11 @@ class KID(Compared):
 
     subsets: Count = 100
     subset_size: Count = 1000
+
+    def check(self, dataset: Dataset, objective: Any) -> None:
+        if self.subset_size < 2:
+            raise UsageError("metric.kid.subset_size needs 2 samples and examples, and has 1: give more")
+        super().check(dataset, objective)
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric

@@ -36,7 +36,7 @@ class Probe:
             )
         train, _ = dataset.load("train"), dataset.load("test")
         for each in self.labels:
-            hide_labels(train, each, 0)
+            hide_labels(train, each, 0, "metric.probe.labels")
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
         train, test = dataset.load("train"), dataset.load("test")

@@ -92,6 +92,12 @@ def key_of(override: str) -> str:
     return package or group
 
 
+def own_folders(hydra: Any) -> list[str]:
+    """The flags that name the folders of the user's own options to the command at hand, whose configuration this is."""
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    return [part for folder in folders for part in ("--config-dir", folder)]
+
+
 def literal(value: Any) -> str:
     """A plain value in the grammar of Hydra's command line."""
     from hydra.core.override_parser.types import Quote, QuotedString

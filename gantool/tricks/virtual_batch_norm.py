@@ -30,9 +30,11 @@ class VirtualBatchNorm(Trick):
         for player in self.players:
             net, reference = nets[player], source.latents() if player == "generator" else source.reference()
             if not _replace(net, self.virtual, source.batch_size):
+                other = "choose player=generator, " if player == "discriminator" else ""
                 raise UsageError(
                     f"the {player} has no BatchNorm to replace: give it some "
-                    f"(architecture.{player}.normalization=batch), or drop the trick"
+                    f"(architecture.{player}.normalization=batch; where that is so already, more layers, for a dcgan "
+                    f"by a larger dataset.resolution), {other}or drop the trick"
                 )
             net.register_buffer("reference", reference[0].detach().clone())
             net.register_buffer("reference_label", reference[1].clone())
