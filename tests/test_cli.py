@@ -131,7 +131,7 @@ MISTAKES = [
     (["trick.ema.half_life=3"], ["unknown key 'trick.ema.half_life'", "is trick ema selected? Add it to trick=[...]"]),
     (["trick=[ema]", "trick.ema.decay=1"], ["unknown key 'trick.ema.decay'", "choices: half_life, ramp_up"]),
     (["metric.modes.least=3"], ["is metric modes selected? Add it to metric=[...]"]),
-    (["trick=[a"], ["cannot read 'trick=[a': no viable alternative at input '[a'"]),
+    (["trick=[a"], ["cannot read 'trick=[a': a bracket is not closed"]),
     (["objective=null"], ["objective=null is no option of objective", "least_squares, "]),
     (["experiment=null"], ["leave it out for none"]),
     (["trick=null"], ["write trick=[] for none"]),

@@ -1,6 +1,7 @@
 """gantool sample, in process: pictures and files from a run folder alone."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ import torch
 from PIL import Image
 
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.commands.sample import whole_columns
 from gantool.config.schema import conf_dir
 from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
+from gantool.samplers.interpolation import Interpolation, spherical
 
 NETS = ("architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]", "logger=[]", "steps=6")
 RUN = Path("run")
@@ -71,6 +74,52 @@ def test_dump_writes_files_and_arrays_alike(digits: Gantool) -> None:
     assert (each == together[:, :, :, 0]).all()
 
 
+def test_a_dump_says_the_class_of_each_sample(digits: Gantool) -> None:
+    dump = ("sample", "run=run", "sampler=dump", "n=5", "seed=2", "classes=[7,3]")
+    assert digits(*dump, "format=npz", "out=all").code == 0
+    assert digits(*dump, "out=each").code == 0
+    with np.load("all.npz") as arrays:
+        assert [str(arrays["names"][label]) for label in arrays["labels"]] == ["7", "3", "7", "3", "7"]
+    assert sorted(path.name for path in Path("each").iterdir())[:2] == ["000000_7.png", "000001_3.png"]
+
+
+def test_spherical_interpolation_is_even_and_keeps_the_length() -> None:
+    """On a quarter of a circle of radius 2 in six dimensions: the angle grows evenly (Shoemake 1985, section 3.3)."""
+    axes, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    begin, end = 2 * axes[0], 2 * axes[1]
+    places = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
+    angles = torch.pi / 2 * places
+    torch.testing.assert_close(spherical(begin, end, places), angles.cos() * begin + angles.sin() * end)
+    for other in (3 * begin, -begin):  # no arc, or too many
+        torch.testing.assert_close(spherical(begin, other, places), begin + places * (other - begin))
+
+
+@pytest.mark.parametrize("path", ["spherical", "linear"])
+def test_a_row_goes_from_one_draw_to_another(path: str) -> None:
+    """Two codes come first, the choice of a component last: both stay, as the class does."""
+    latent, label = torch.randn(7, 9, generator=torch.Generator().manual_seed(1)), torch.arange(7)
+    deployed = SimpleNamespace(game=SimpleNamespace(objective=SimpleNamespace(codes=(2,))), latent_dim=8)
+    made, kinds = Interpolation(3, path).arrange(latent, label, deployed)
+    assert kinds.tolist() == [0, 0, 0, 1, 1, 1]
+    for row, (begin, end) in enumerate(((0, 2), (1, 3))):
+        rendered = made[3 * row : 3 * row + 3]
+        torch.testing.assert_close(rendered[0], latent[begin])
+        torch.testing.assert_close(rendered[2, 2:8], latent[end, 2:8])
+        assert (rendered[:, [0, 1, 8]] == latent[begin, [0, 1, 8]]).all()
+    assert torch.equal(made[1, 2:8], torch.lerp(latent[0, 2:8], latent[2, 2:8], 0.5)) == (path == "linear")
+
+
+def test_interpolation_of_a_run(digits: Gantool) -> None:
+    """The ends of the only row are the first two draws of the seed, here of one class."""
+    of = ("sample", "run=run", "seed=4", "classes=[5]")
+    assert digits(*of, "sampler=dump", "n=2", "format=npz", "out=ends").code == 0
+    assert digits(*of, "sampler=interpolation", "n=2", "columns=5", "out=row").code == 0
+    row, ends = grid(Path("row.png")), images(Path("ends.npz"))[:, :, :, 0]
+    for place, end in zip((0, 4), ends, strict=True):
+        x = 2 + 34 * place  # cells of 32 pixels, four a side for each of the sample's, and 2 between them
+        assert (row[2:34:4, x : x + 32 : 4] == end).all()
+
+
 def test_samples_are_the_generators_own(digits: Gantool) -> None:
     """Against the weights in the checkpoint, multiplied out by hand: one-hot label beside the latent, ReLU, tanh."""
     assert digits("sample", "run=run", "sampler=dump", "format=npz", "n=3", "seed=4", "classes=[7]",
@@ -97,6 +146,21 @@ def test_columns(digits: Gantool) -> None:
         assert digits("sample", "run=run", "n=10", f"columns={columns}", f"out={columns}.png").code == 0
         height, width = grid(Path(f"{columns}.png")).shape[:2]
         assert height / width == pytest.approx(shape[0] / shape[1], rel=0.1)
+
+
+def test_a_column_is_of_one_class(digits: Gantool) -> None:
+    """100 of three classes: 9 columns, 12 rows; where classes are many, as many columns."""
+    assert [whole_columns(classes, 100) for classes in (1, 3, 10, 40)] == [10, 9, 10, 40]
+    assert digits("sample", "run=run", "n=12", "classes=[1,2,3,4,5,6]", "out=six").code == 0
+    height, width = grid(Path("six.png")).shape[:2]
+    assert height / width == pytest.approx(2 / 6, rel=0.1)
+
+
+def test_out_may_be_a_folder(digits: Gantool) -> None:
+    Path("there").mkdir()
+    for folder in ("there", "new/"):
+        assert digits("sample", "run=run", "n=4", "seed=1", f"out={folder}").code == 0
+        assert [path.name for path in Path(folder).iterdir()] == ["grid_step_00000006_seed_1.png"]
 
 
 def test_ema_and_raw_weights_differ(digits: Gantool) -> None:
@@ -156,6 +220,9 @@ def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
         (["sampler=gird"], "did you mean 'grid'?"),
         (["out=x.jpg"], "x.jpg would be written as .png: give a name that ends so"),
         (["sampler=dump", "format=npz", "out=x.png"], "x.png would be written as .npz"),
+        (["sampler=dump", "out=x.npz"], "x.npz is the name of one file, and sampler=dump writes many PNG files"),
+        (["sampler=interpolation", "n=1"], "n=1 is too few for a row, which has two ends: give n=2 or more"),
+        (["sampler=interpolation", "columns=1"], "columns=1 shows no way between two samples"),
         (["format=npz"], "format=npz is of sampler=dump: add that, or leave it out"),
     ],
 )

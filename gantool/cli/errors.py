@@ -176,6 +176,8 @@ def _unreadable(override: str, message: str, asked: Asked) -> str:
         hint = f"\n  did you mean {groups[0]}={override}?" if groups else ""
         return f"cannot read {override!r}: settings are written key=value{hint}"
     reason = re.sub(r"^Error parsing override .*\n", "", message).splitlines()[0]
+    if any(override.count(left) > override.count(right) for left, right in ("[]", "()", "{}")):
+        reason = "a bracket is not closed"
     reason = "a character that needs quotes" if reason.startswith("LexerNoViableAlt") else reason
     return f"cannot read {override!r}: {reason}"
 

@@ -33,6 +33,7 @@ from gantool.game.types import Dataset, Images
 from gantool.runs import checkpoint
 
 log = logging.getLogger(__name__)
+NAMED = 10  # classes
 PARTS = {"format", "step", "data", "game"}  # of every checkpoint
 
 
@@ -90,6 +91,15 @@ class Assembly:
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
         self._record_anew()
         self._deploy()
+
+    @property
+    def described(self) -> str:
+        """The data in a line: `1,617 examples of 1 x 8 x 8 numbers, 10 classes: 0, 1, ...`"""
+        names, shape = self.spec["names"], " x ".join(map(str, self.spec["shape"]))
+        shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+        return f"{self.data['size']:,} examples of {shape} numbers, " + (
+            f"{len(names)} classes: {shown}" if names else "no classes"
+        )
 
     def _check_shares(self, state: dict[str, Any]) -> None:
         """Components that were trained have the budgets that these settings give them."""

@@ -92,7 +92,7 @@ def _numbers(name: str, values: Any, columns: Collection[str]) -> dict[str, floa
     found = {}
     for column, value in values.items():
         try:
-            found[column] = float(value)
+            found[column] = value if isinstance(value, int) else float(value)
         except (TypeError, ValueError, RuntimeError) as error:  # the last is torch's, for several elements
             raise UsageError(
                 f"metric.{name} gives no number as {column}, but a {type(value).__name__}: return what float() takes"

@@ -35,21 +35,25 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     state, trained = state_of(folder, file, config["checkpoint"]), read_config(folder.config)
     if config["format"] != "png" and "format" not in config["sampler"]:
         raise UsageError(f"format={config['format']} is of sampler=dump: add that, or leave it out")
+    chosen = choose_labels(config["classes"], state["data"], config["n"])
     sampler = Builder(tuple(config["trust"])).make("sampler", config["sampler"])
+    if chosen is not None and getattr(sampler, "columns", 0) is None:
+        sampler.columns = whole_columns(len(set(chosen)), config["n"] / (1 + getattr(sampler, "neighbours", 0)))
     deployed = load(state, folder, config)
     seed = torch.seed() % 2**32 if config["seed"] is None else config["seed"]
     generator = torch.Generator().manual_seed(seed)
     latents = deployed.latents(config["n"], generator, config["truncation"])
-    chosen = choose_labels(config["classes"], state["data"], config["n"])
     labels = deployed.labels(config["n"], generator) if chosen is None else torch.as_tensor(chosen)
     if hasattr(sampler, "arrange"):  # it renders latents of its own choice
-        latents, labels = sampler.arrange(latents, labels, deployed.game.objective)
+        latents, labels = sampler.arrange(latents, labels, deployed)
+    if hasattr(sampler, "classes") and deployed.class_counts.numel():
+        sampler.classes(labels, state["data"]["names"])
     compares = hasattr(sampler, "see")  # samples with the data
     node = dataset_of(trained, config["dataset"]) if compares or config["dataset"] else {}
     if compares:
         dataset = Builder(tuple(config["trust"])).make("dataset", node)
         sampler.see(training_data(dataset, trained, state))
-    out = Path(config["out"]) if config["out"] else _name(folder, config, state["step"], seed)
+    out = _out(config, getattr(sampler, "format", None) == "png", _name(folder, config, state["step"], seed))
     written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)
     log.info("%d samples of step %d, seed %d", len(latents), state["step"], seed)
     return written
@@ -142,6 +146,19 @@ def _label(item: Any, names: Sequence[str]) -> int:
     if isinstance(item, int) and 0 <= item < len(names):
         return item
     raise UsageError(f"classes: there is no class {item!r}; choose among {', '.join(names)}")
+
+
+def whole_columns(classes: int, n: float) -> int:
+    """Samples in a row, so that a column is of one class, and the grid as square as can be."""
+    return classes * max(1, round(n**0.5 / classes))
+
+
+def _out(config: Mapping[str, Any], many: bool, usual: Path) -> Path:
+    """The file or folder that is given; `many` files go into a folder as it is, one into a folder by its usual name."""
+    if not config["out"]:
+        return usual
+    out = Path(config["out"]).expanduser()
+    return out / usual.name if not many and (out.is_dir() or config["out"].endswith("/")) else out
 
 
 def _name(folder: RunFolder, config: dict[str, Any], step: int, seed: int) -> Path:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shlex
 import signal
 import time
 from pathlib import Path
@@ -219,6 +218,7 @@ class Training:
         verb = f"resuming at step {self.clock.step}" if resumed else "training"
         parts = self.parts
         log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
+        log.info("data: %s", parts.described)
         for change in changed(before, self.config):
             log.info("from here on %s", change)
         for key in ("evaluate_every", "truncation"):
@@ -254,13 +254,12 @@ class Training:
     def _interrupted(self) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        from gantool.runs.resume import key_of, own_folders
+        from gantool.runs.resume import command
 
         self.checkpoint()
-        trust = [override for override in self.overrides if key_of(override) == "trust"]  # no run keeps either
-        again = ["gantool", "train", *own_folders(HydraConfig.get()), f"resume={self.folder.root}", *trust]
+        again = command(HydraConfig.get(), self.folder.root, self.overrides)
         name = signal.Signals(self.stop.number).name
-        message = f"stopped by {name} after step {self.clock.step}, which is saved; go on with: {shlex.join(again)}"
+        message = f"stopped by {name} after step {self.clock.step}, which is saved; go on with: {again}"
         self._end("interrupted", message)
         raise Interrupted(message, 128 + self.stop.number)
 

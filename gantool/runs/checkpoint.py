@@ -155,7 +155,7 @@ def _last(folder: RunFolder) -> Path:
         try:
             verify(folder.checkpoint(step))
         except UsageError as error:
-            log.warning("passed over: %s", error)
+            log.warning("passed over: %s", str(error).partition(": choose")[0])
             continue
         return folder.checkpoint(step)
     raise UsageError(

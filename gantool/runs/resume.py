@@ -6,6 +6,7 @@ settings that were typed then; what conf/ says differently today is pinned to it
 """
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,12 @@ def own_folders(hydra: Any) -> list[str]:
     """The flags that name the folders of the user's own options to the command at hand, whose configuration this is."""
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     return [part for folder in folders for part in ("--config-dir", folder)]
+
+
+def command(hydra: Any, run: Path, overrides: Iterable[str]) -> str:
+    """The command line that goes on with a run: no run keeps where options of the user's own lie, nor `trust`."""
+    trust = [override for override in overrides if key_of(override) == "trust"]
+    return shlex.join(["gantool", "train", *own_folders(hydra), f"resume={run}", *trust])
 
 
 def literal(value: Any) -> str:

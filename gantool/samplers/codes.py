@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gantool.errors import UsageError
-from gantool.game.hooks import Objective
 from gantool.game.ranges import Count, Natural, Positive
 from gantool.runs import pictures
 from gantool.runs.folder import ending
@@ -22,9 +22,9 @@ class Codes:
     def __init__(self, code: Natural = 0, columns: Count | None = None, reach: Positive = 2.0):
         self.code, self.columns, self.reach = code, columns or 10, reach
 
-    def arrange(self, latent: Tensor, label: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    def arrange(self, latent: Tensor, label: Tensor, deployed: Any) -> tuple[Tensor, Tensor]:
         """(n, Z), (n,) fair draws -> as many as make whole rows; a row has the latent and label of one draw."""
-        widths = objective.codes
+        widths = deployed.game.objective.codes
         if self.code >= len(widths):
             raise UsageError(
                 f"sampler.code={self.code}: this run has {len(widths)} codes, numbered from 0: give a lower number"

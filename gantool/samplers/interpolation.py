@@ -1,0 +1,59 @@
+"""What lies between two samples: one becomes the other along each row."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gantool.errors import UsageError
+from gantool.game.ranges import Count
+from gantool.runs import pictures
+from gantool.runs.folder import ending
+
+
+class Interpolation:
+    """One PNG: each row goes from one fair draw to another in `columns` even steps (Radford et al. 2015, section 6.1).
+
+    `spherical` follows the great circle, on which a Gaussian's typical latents lie, the straight way leads through
+    shorter ones, which the generator has hardly seen (White 2016, section 2.1); `linear` suits prior=uniform.
+    Class, codes and, of a mixture, the component stay along a row.
+    """
+
+    def __init__(self, columns: Count | None = None, path: Literal["spherical", "linear"] = "spherical"):
+        self.columns, self.path = columns or 10, path
+        if self.columns < 2:
+            raise UsageError("columns=1 shows no way between two samples: give 2 or more")
+
+    def arrange(self, latent: Tensor, label: Tensor, deployed: Any) -> tuple[Tensor, Tensor]:
+        """(n, Z), (n,) fair draws -> as many as make whole rows, one at least."""
+        rows = max(1, len(latent) // self.columns)
+        if len(latent) < 2 * rows:
+            raise UsageError(f"n={len(latent)} is too few for a row, which has two ends: give n=2 or more")
+        noise = slice(sum(deployed.game.objective.codes), deployed.latent_dim)
+        begin, end = latent[:rows, noise], latent[rows : 2 * rows, noise]
+        places = torch.linspace(0, 1, self.columns)[None, :, None]
+        between = (spherical if self.path == "spherical" else torch.lerp)(begin[:, None], end[:, None], places)
+        latent = latent[:rows].repeat_interleave(self.columns, dim=0)
+        latent[:, noise] = between.flatten(0, 1)
+        return latent, label[:rows].repeat_interleave(self.columns)
+
+    def __call__(self, batches: Iterable[Tensor], reference: Tensor | None, out: Path) -> Path:
+        """Batches (N, *data shape) on the CPU -> the file written; `out` without a suffix gets one."""
+        out = ending(out, ".png")
+        pictures.picture(torch.cat(list(batches)), out, columns=self.columns, reference=reference)
+        return out
+
+
+def spherical(begin: Tensor, end: Tensor, place: Tensor) -> Tensor:
+    """(..., Z), (..., Z) and places (..., 1) from 0 to 1 -> (..., Z) on the arc between them, at an even speed.
+
+    Shoemake 1985, section 3.3: sin((1 - t) w) / sin(w) begin + sin(t w) / sin(w) end, w the angle between them. Where
+    they point the same way or opposite ways there is no such arc, and the way is straight.
+    """
+    cosine = torch.nn.functional.cosine_similarity(begin, end, dim=-1)[..., None].double()
+    angle = cosine.clamp(-1, 1).acos()
+    arc = (((1 - place) * angle).sin() * begin + (place * angle).sin() * end) / angle.sin()
+    straight = torch.lerp(begin, end, place)
+    return torch.where(angle.sin() < 1e-4, straight.double(), arc).to(begin.dtype)
