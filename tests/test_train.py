@@ -478,6 +478,17 @@ def test_going_on_from_an_earlier_checkpoint(gantool: Gantool, spec: list[str]) 
     assert checkpoint.steps(RunFolder(RUN)) == [4, 6, 8]
 
 
+@pytest.mark.parametrize(
+    ("best", "metric"), [("fid", "fid"), ("modes_kl", "modes"), ("stacked_modes_kl", "stacked_modes")]
+)
+def test_best_metric_of_a_metric_that_is_not_chosen_is_told_at_once(gantool: Gantool, best: str, metric: str) -> None:
+    failed = gantool("train", *TINY, "steps=8", f"best.metric={best}")
+    assert failed.code == 2 and not RUN.exists()
+    assert (
+        f"best.metric={best} is a column of a metric that is not chosen: choose it too, metric=[{metric}]" in failed.err
+    )
+
+
 def test_misspelt_best_metric_is_told_after_one_step(gantool: Gantool) -> None:
     settings = ("steps=8", "tick_every=8", "metric=[modes]", "metric.modes.samples=10", "best.metric=modes_coverd")
     failed = gantool("train", *TINY, *settings)

@@ -72,6 +72,7 @@ def measure(
     from gantool.runs.rows import EVALUATED
 
     state, trained = state_of(folder, file, config["checkpoint"]), read_config(folder.config)
+    _refuse_new_share(trained, config["dataset"])
     deployed = load(state, folder, dict(config))
     torch.set_flush_denormal(True)  # as training does
     set_up(deployed.device, bool(trained.get("deterministic")))
@@ -89,6 +90,15 @@ def measure(
     seed = trained["seed"] if config["seed"] is None else config["seed"]
     found = metrics(deployed, dataset, seed, tell, {"device": device_name(deployed.device)})
     return {"step": state["step"], EVALUATED: status.now(), **found}, metrics.columns
+
+
+def _refuse_new_share(trained: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Images that were trained on do not become unseen by being called so."""
+    share = changes.get("test_share")
+    if share is not None and share != trained["dataset"].get("test_share"):
+        raise UsageError(
+            f"dataset.test_share={share}: this run was trained on images that would count as held out: train with it"
+        )
 
 
 def set_for_all(nodes: Mapping[str, Any], config: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantool.config.build import Builder
+from gantool.config.schema import conf_dir
 from gantool.engine import loop
 from gantool.errors import UsageError
 from gantool.game.game import Game
@@ -14,6 +15,7 @@ from gantool.game.meta import Meta
 from gantool.game.updates import Update
 
 DEFAULT_STEPS = 10_000
+ALWAYS = {"diversity", "divergence"}  # metrics whose column any run may have
 
 
 def plan_of(config: dict[str, Any], trust: tuple[str, ...]) -> loop.Plan:
@@ -55,6 +57,7 @@ def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:
 
 def check_use(config: Mapping[str, Any], update: Update, game: Game) -> None:
     """Settings that would change nothing, or cannot be computed, are refused."""
+    _check_best(config)
     objective, steps = game.objective, update.discriminator_steps
     if not objective.critic and steps > 1:
         raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
@@ -72,3 +75,12 @@ def check_use(config: Mapping[str, Any], update: Update, game: Game) -> None:
             "this update differentiates D's steps, in which a gradient penalty has differentiated D, and BatchNorm has "
             "no third derivative: give architecture.discriminator.normalization=layer, or another update or penalty"
         )
+
+
+def _check_best(config: Mapping[str, Any]) -> None:
+    """A column of a metric that is not chosen is told at once; other names after the first step, which shows them."""
+    best, chosen = config["best"]["metric"], config.get("metric") or {}
+    known = {path.stem for path in (conf_dir() / "metric").glob("*.yaml")} - ALWAYS
+    of = max((name for name in known if f"{best}_".startswith(f"{name}_")), key=len, default=None)
+    if of and of not in chosen:
+        raise UsageError(f"best.metric={best} is a column of a metric that is not chosen: choose it too, metric=[{of}]")

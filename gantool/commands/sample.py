@@ -118,7 +118,7 @@ def training_data(dataset: Any, config: Mapping[str, Any], state: Mapping[str, A
     """The training split (Images) as a run has seen it; warns where it is not what the run was trained on."""
     from gantool.game import images
 
-    data = images.hide_labels(dataset.load("train"), config.get("labels"), config["seed"])
+    data = images.hide_labels(images.loaded(dataset), config.get("labels"), config["seed"])
     if list(data.shape) != state["data"]["shape"]:
         raise UsageError(f"the data now has the shape {list(data.shape)}, not the run's {state['data']['shape']}")
     if images.fingerprint(data) != state["fingerprint"]:
