@@ -371,7 +371,7 @@ def test_data_that_has_moved(gantool: Gantool) -> None:
     assert other.code == 2 and "[3, 4, 4]" in other.err
     assert len(evaluated()) == 2
     share = gantool("evaluate", "run=run", "metric=[memorization]", "dataset.path=b", "dataset.test_share=0.25")
-    assert share.code == 2 and "this run was trained on images that would count as held out" in share.err
+    assert share.code == 2 and "what is held out was settled when this run was trained" in share.err
     near = gantool("sample", "run=run", "sampler=neighbours", "dataset.path=b", "n=1", "out=near.png")
     assert near.code == 0 and Path("near.png").is_file(), near.err
 

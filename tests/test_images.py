@@ -15,6 +15,7 @@ from gantool.game.images import (
     fingerprint,
     hide_labels,
     loaded,
+    promised,
     resize,
     split_generator,
     to_channels,
@@ -22,6 +23,7 @@ from gantool.game.images import (
     to_uint8,
 )
 from gantool.game.types import Images
+from toys import refusal
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -144,13 +146,23 @@ def test_labels_that_cannot_be_kept_are_refused():
 
 def given(pixels: torch.Tensor, labels: torch.Tensor | None = None, shape: tuple[int, ...] = (2,), kind=Images):
     labels = torch.tensor([0, 1, -1]) if labels is None else labels
-    return SimpleNamespace(shape=shape, load=lambda split: kind(pixels, labels, ("a", "b")))
+    return SimpleNamespace(shape=shape, names=("a", "b"), load=lambda split: kind(pixels, labels, ("a", "b")))
 
 
 def test_what_a_dataset_must_give_passes():
     nobody = torch.full((3,), -1)
     for right in (given(torch.zeros(3, 2)), given(noise(3, 1, 4, 4), nobody, shape=(1, 4, 4))):
         assert loaded(right, "test").shape == right.shape
+
+
+def test_a_dataset_that_names_other_classes_once_loaded_is_refused():
+    late = given(torch.zeros(3, 2))
+    late.names = ()
+    assert "names 2 classes, and dataset.names others" in refusal(loaded, late)
+
+
+def test_a_dataset_without_what_must_be_known_is_named():
+    assert "SimpleNamespace has no `names`" in refusal(promised, SimpleNamespace(shape=(2,), flip=False))
 
 
 def test_a_dataset_that_gives_something_else_is_refused():

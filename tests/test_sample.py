@@ -13,6 +13,7 @@ from gantool.commands.sample import whole_columns
 from gantool.config.schema import conf_dir
 from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
+from gantool.samplers.dump import Dump
 from gantool.samplers.interpolation import Interpolation, spherical
 
 NETS = ("architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]", "logger=[]", "steps=6")
@@ -81,6 +82,16 @@ def test_a_dump_says_the_class_of_each_sample(digits: Gantool) -> None:
     with np.load("all.npz") as arrays:
         assert [str(arrays["names"][label]) for label in arrays["labels"]] == ["7", "3", "7", "3", "7"]
     assert sorted(path.name for path in Path("each").iterdir())[:2] == ["000000_7.png", "000001_3.png"]
+
+
+def test_names_of_classes_do_not_leave_the_folder(tmp_path: Path) -> None:
+    """Fashion-MNIST has a class T-shirt/top, and a stranger's run any."""
+    dump = Dump()
+    dump.classes(torch.tensor([0, 1]), ["T-shirt/top", "/../../evil"])
+    dump([torch.zeros(2, 1, 8, 8)], None, tmp_path / "deep" / "dumped")
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")} == {
+        "deep/dumped/000000_T-shirt-top.png", "deep/dumped/000001_-evil.png"
+    }  # fmt: skip
 
 
 def test_spherical_interpolation_is_even_and_keeps_the_length() -> None:
@@ -154,13 +165,16 @@ def test_a_column_is_of_one_class(digits: Gantool) -> None:
     assert digits("sample", "run=run", "n=12", "classes=[1,2,3,4,5,6]", "out=six").code == 0
     height, width = grid(Path("six.png")).shape[:2]
     assert height / width == pytest.approx(2 / 6, rel=0.1)
+    assert digits("sample", "run=run", "n=12", "classes=[1,1,2]", "out=three").code == 0  # 3 columns, 4 rows
+    height, width = grid(Path("three.png")).shape[:2]
+    assert height / width == pytest.approx(4 / 3, rel=0.1)
 
 
 def test_out_may_be_a_folder(digits: Gantool) -> None:
     Path("there").mkdir()
     for folder in ("there", "new/"):
         assert digits("sample", "run=run", "n=4", "seed=1", f"out={folder}").code == 0
-        assert [path.name for path in Path(folder).iterdir()] == ["grid_step_00000006_seed_1.png"]
+        assert [path.name for path in Path(folder).iterdir()] == ["run_grid_step_00000006_seed_1.png"]
 
 
 def test_ema_and_raw_weights_differ(digits: Gantool) -> None:

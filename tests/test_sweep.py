@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli_helpers import Gantool, fake_train, files, gantool_fixture, read_status  # noqa: F401 (it is a fixture)
+from gantool.cli.launch import _last_of_each
 from gantool.config.resolvers import LONGEST, slug
 from gantool.runs import status
 from gantool.runs.folder import RunFolder
@@ -150,19 +151,28 @@ def test_the_last_of_a_key_that_is_given_twice_is_what_is_compared(gantool: Gant
     assert all("steps=5" in read_status(folder / name)["overrides"] for name in jobs(folder))
 
 
+def test_the_last_is_taken_where_it_stands():
+    given = ["best.metric=a", "best={metric:b,mode:min}", "seed=1,2", "best.metric=c", "++seed=3", "~trick", "~trick"]
+    assert _last_of_each(given) == ["best={metric:b,mode:min}", "best.metric=c", "++seed=3", "~trick", "~trick"]
+
+
 def test_jobs_that_others_are_training_are_left_alone(gantool: Gantool, fake: None, tmp_path: Path):
-    """Whether the sweep is resumed or another one is sent into its folder, where the rest is done."""
+    """Whether the sweep is resumed or another one is sent into its folder; the rest is done, job by job too."""
     assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s").code == 0
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         status.update(RunFolder("s/seed-1"), state="running", pid=other.pid, born=None, host=platform.node())
         before = Path("s/seed-1/status.json").read_bytes()
-        for again in (["resume=s", "steps=7"], ["hydra.sweep.dir=s", "seed=1,3"]):
+        for again, done in (
+            (["resume=s", "steps=7"], 1),
+            (["hydra.sweep.dir=s", "seed=1,3,4", "hydra.sweeper.max_batch_size=1"], 2),
+        ):
             result = gantool("train", "-m", *again)
-            assert f"s/seed-1 is being trained by process {other.pid}" in result.err
-            assert result.code == (2 if again[0] == "resume=s" else 1)
+            assert f"s/seed-1 is in use by process {other.pid}" in result.err and result.code == 1
+            assert f": {done} done, 1 not done" in result.out
+            assert re.search(rf"busy +seed-1\n +s/seed-1 is in use by process {other.pid}", result.out)
             assert Path("s/seed-1/status.json").read_bytes() == before
         other.communicate(b"\n")
-    assert ": 1 done, 0 not done" in result.out and jobs(Path("s")) == ["seed-1", "seed-2", "seed-3"]
+    assert jobs(Path("s")) == ["seed-1", "seed-2", "seed-3", "seed-4"]
 
 
 def test_hint_keeps_what_a_resume_does_not_replay(gantool: Gantool, fake: None):

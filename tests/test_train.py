@@ -1,6 +1,7 @@
 """gantool train, in process: budgets, what a run writes, best checkpoints, and how a run can end early."""
 
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -12,13 +13,21 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
 from gantool.commands.assembly import Assembly
+from gantool.commands.measuring import Metrics
+from gantool.commands.planning import check_classes, check_use
+from gantool.config.build import Builder
+from gantool.config.compose import settle_paths
 from gantool.engine.loop import Clock, Plan
+from gantool.errors import UsageError
+from gantool.game.updates import Alternating
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
 from image_files import BLUE, RED, save
+from toys import composed_game, plain
 
 TINY = (
     "dataset=ring", "dataset.size=200", "batch_size=16", "architecture.generator.hidden=[8]",
@@ -437,7 +446,7 @@ def test_a_run_that_is_running_is_left_alone(gantool: Gantool) -> None:
         for _ in range(2):
             refused = gantool("train", "resume=run", "steps=8")
             assert refused.code == 2
-            assert f"is being trained by process {other.pid}" in refused.err
+            assert f"is in use by process {other.pid}" in refused.err
         assert [(RUN / name).read_bytes() for name in ("status.json", "train.log")] == before
         other.communicate(b"\n")
     assert gantool("train", "resume=run", "steps=8").code == 0
@@ -451,20 +460,38 @@ def test_a_run_keeps_to_its_own_data_wherever_it_is_resumed(
         for number in range(4):
             save(tmp_path / place / "images" / f"{number}.png", RED if place == "here" else BLUE)
     monkeypatch.chdir(tmp_path / "here")
-    small = (
-        "dataset.resolution=8",
-        "dataset.cache=cache",
-        "batch_size=2",
-        "logger=[]",
-        f"hydra.run.dir={tmp_path}/run",
-    )
-    assert gantool("train", "dataset=folder", "dataset.path=images", *small, "steps=2").code == 0
+    given = ("dataset=folder", "dataset.path=images", "dataset.resolution=8", "dataset.cache=cache", "logger=[]")
+    given += ("batch_size=2", "steps=2")
+    assert gantool("train", *given, f"hydra.run.dir={tmp_path}/run").code == 0
+    assert gantool("train", "-m", *given, "seed=1", "hydra.sweep.dir=sweep").code == 0
     monkeypatch.chdir(tmp_path / "there")
     resumed = gantool("train", f"resume={tmp_path}/run", "steps=3")
     assert resumed.code == 0 and "the data is not what" not in resumed.err
     assert files(tmp_path / "there") == ["images", *(f"images/{number}.png" for number in range(4))]
+    swept = gantool("train", "-m", "resume=../here/sweep", "steps=3")
+    assert swept.code == 0 and "the data is not what" not in swept.err and "from here on dataset" not in swept.err
     saved = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["dataset"]
     assert (saved["path"], saved["cache"]) == (f"{tmp_path}/here/images", f"{tmp_path}/here/cache")
+
+
+def test_paths_of_other_datasets_are_their_own_affair() -> None:
+    cfg = OmegaConf.create({
+        "dataset": {"_target_": "mine.Points", "path": "s3://bucket"}, "inception_weights": "w.pth",
+        "metric": {"fid": {"weights": "~/v.pth"}},
+    })  # fmt: skip
+    settle_paths(cfg, {})
+    assert cfg.dataset.path == "s3://bucket"
+    assert cfg.inception_weights == os.path.abspath("w.pth")
+    assert cfg.metric.fid.weights == os.path.expanduser("~/v.pth")
+
+
+def test_other_classes_than_those_that_were_told_are_refused() -> None:
+    """`train` and `val` were classes of such folders once; where the net is not told the class it does not matter."""
+    saved = {"names": ["train", "val"], "class_counts": [4, 2]}
+    with pytest.raises(UsageError, match="with the classes train, val, and the data now has a, b"):
+        check_classes(saved, ("a", "b"))
+    check_classes(saved, ("train", "val"))
+    check_classes(saved | {"class_counts": []}, ("a", "b"))
 
 
 @pytest.mark.parametrize("spec", [["resume=run/checkpoints/step_00000004.pt"], ["resume=run", "checkpoint=4"]])
@@ -478,15 +505,24 @@ def test_going_on_from_an_earlier_checkpoint(gantool: Gantool, spec: list[str]) 
     assert checkpoint.steps(RunFolder(RUN)) == [4, 6, 8]
 
 
-@pytest.mark.parametrize(
-    ("best", "metric"), [("fid", "fid"), ("modes_kl", "modes"), ("stacked_modes_kl", "stacked_modes")]
-)
+@pytest.mark.parametrize(("best", "metric"), [("fid", "fid"), ("modes_kl", "modes"), ("kid_sd", "kid")])
 def test_best_metric_of_a_metric_that_is_not_chosen_is_told_at_once(gantool: Gantool, best: str, metric: str) -> None:
     failed = gantool("train", *TINY, "steps=8", f"best.metric={best}")
     assert failed.code == 2 and not RUN.exists()
     assert (
         f"best.metric={best} is a column of a metric that is not chosen: choose it too, metric=[{metric}]" in failed.err
     )
+
+
+def test_best_metric_may_be_any_column_of_what_is_chosen(compose: Any) -> None:
+    """stacked_modes has columns of the names of those of modes, and a metric of one's own any."""
+    config = plain(compose("metric=[stacked_modes]", "dataset=stacked_mnist", "best.metric=modes_covered"))
+    metrics = Metrics(Builder(), config["metric"], config, torch.device("cpu"))
+    played = composed_game(compose)
+    check_use(config, Alternating(), played, metrics.columns)
+    check_use(config, Alternating(), played, ["fid_clip", "modes_covered"])
+    with pytest.raises(UsageError, match="choose it too, metric="):
+        check_use(config, Alternating(), played, ["fid_clip"])
 
 
 def test_misspelt_best_metric_is_told_after_one_step(gantool: Gantool) -> None:
@@ -520,7 +556,6 @@ def test_every_experiment_builds(compose: Any) -> None:
     from omegaconf import OmegaConf
 
     from gantool.commands.planning import plan_of
-    from gantool.config.build import Builder
     from gantool.config.schema import conf_dir
     from gantool.game.types import Images
 

@@ -86,9 +86,11 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
     return overrides
 
 
-def _last_of_each(overrides: Iterable[str]) -> list[str]:
+def _last_of_each(overrides: Sequence[str]) -> list[str]:
     """Of a key that is given twice the last, as without -m: Hydra would make jobs of both, of the same name."""
-    return list({override.partition("=")[0]: override for override in overrides}.values())
+    keys = [override.partition("=")[0].removeprefix("++") for override in overrides]
+    again = [key in keys[i + 1 :] and not key.startswith(("+", "~")) for i, key in enumerate(keys)]
+    return [override for override, later in zip(overrides, again, strict=True) if not later]
 
 
 def _resumed(spec: str, changes: list[str], command: str, flags: Sequence[str], multirun: bool) -> list[str]:

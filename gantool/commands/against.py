@@ -86,7 +86,7 @@ def pictures(node: Mapping[str, Any], dataset: Any) -> Any:
     if kind == "TorchvisionSet" and channels == (1 if dataset.known.maker in GREY else 3):
         return partial(getattr(datasets, dataset.known.maker), dataset.root)
     if kind == "Folder" and channels == 3:
-        train = dataset.root / "train"
-        return partial(datasets.ImageFolder, str(train if train.is_dir() else dataset.root))
+        top = dataset.listing.splits["train"][0].path.split("/")[0] if dataset.listing.level else ""
+        return partial(datasets.ImageFolder, str(dataset.root / top))
     images = loaded(dataset)
     return partial(Pictures, images.pixels, images.labels)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gantool.commands.doctor import cpu_model
 from gantool.commands.measuring import Metrics, Told
-from gantool.commands.planning import check_use, make_meta, make_update, plan_of
+from gantool.commands.planning import NAMED, check_classes, check_use, make_meta, make_update, plan_of
 from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
@@ -27,13 +27,12 @@ from gantool.engine.state import State
 from gantool.engine.streamed import choose_source
 from gantool.errors import UsageError
 from gantool.game.game import Game
-from gantool.game.images import fingerprint, hide_labels, loaded
+from gantool.game.images import fingerprint, hide_labels, loaded, promised
 from gantool.game.meta import Meta
 from gantool.game.types import Dataset, Images
 from gantool.runs import checkpoint
 
 log = logging.getLogger(__name__)
-NAMED = 10  # classes
 PARTS = {"format", "step", "data", "game"}  # of every checkpoint
 
 
@@ -49,7 +48,7 @@ class Assembly:
         self.meta = make_meta(config, trust)
         self.builder = Builder(trust, self.plan.game_steps)
         self.device = precision.choose_device(config["device"])
-        self.dataset: Dataset = self.builder.make("dataset", config["dataset"])
+        self.dataset: Dataset = promised(self.builder.make("dataset", config["dataset"]))
         self.builder.check(config, self.dataset.shape, len(self.dataset.names))
         self.precision = precision.choose_precision(config["precision"], self.device, self.dataset.shape)
         precision.set_up(self.device, config["deterministic"])
@@ -87,7 +86,7 @@ class Assembly:
         if self.device.type in ("cpu", "cuda") and len(shape) == 3:
             for part in (self.game.nets, self.game.tricks):
                 part.to(memory_format=torch.channels_last)
-        check_use(self.config, self.update, self.game)
+        check_use(self.config, self.update, self.game, self.metrics.columns)
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
         self._record_anew()
         self._deploy()
@@ -241,6 +240,7 @@ class Assembly:
             raise UsageError(
                 f"this run was trained on data of shape {state['data']['shape']}, not {self.spec['shape']}"
             )
+        check_classes(state["data"], self.spec["names"])
         if state["fingerprint"] != self.data["fingerprint"]:
             log.warning("the data is not what this run was trained on so far: it has changed, or is prepared otherwise")
         self.game.restore(state["game"])

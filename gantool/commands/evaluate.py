@@ -93,11 +93,11 @@ def measure(
 
 
 def _refuse_new_share(trained: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-    """Images that were trained on do not become unseen by being called so."""
+    """It says which images were trained on, which do not become unseen by being called so."""
     share = changes.get("test_share")
     if share is not None and share != trained["dataset"].get("test_share"):
         raise UsageError(
-            f"dataset.test_share={share}: this run was trained on images that would count as held out: train with it"
+            f"dataset.test_share={share}: what is held out was settled when this run was trained: leave it out"
         )
 
 

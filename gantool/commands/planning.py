@@ -1,9 +1,10 @@
 """How long a run takes, when what happens in it, and whether all that is set has a use."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from omegaconf import OmegaConf
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantool.config.build import Builder
@@ -15,7 +16,8 @@ from gantool.game.meta import Meta
 from gantool.game.updates import Update
 
 DEFAULT_STEPS = 10_000
-ALWAYS = {"diversity", "divergence"}  # metrics whose column any run may have
+ALWAYS = ("diversity", "divergence")  # metrics whose column any run may have
+NAMED = 10  # classes that are named at once
 
 
 def plan_of(config: dict[str, Any], trust: tuple[str, ...]) -> loop.Plan:
@@ -55,9 +57,9 @@ def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:
     return Builder(trust).make("meta", node, Meta) if node else None
 
 
-def check_use(config: Mapping[str, Any], update: Update, game: Game) -> None:
-    """Settings that would change nothing, or cannot be computed, are refused."""
-    _check_best(config)
+def check_use(config: Mapping[str, Any], update: Update, game: Game, columns: Collection[str]) -> None:
+    """Settings that would change nothing, or cannot be computed, are refused. `columns`: of the metrics."""
+    _check_best(config["best"]["metric"], columns)
     objective, steps = game.objective, update.discriminator_steps
     if not objective.critic and steps > 1:
         raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
@@ -77,10 +79,20 @@ def check_use(config: Mapping[str, Any], update: Update, game: Game) -> None:
         )
 
 
-def _check_best(config: Mapping[str, Any]) -> None:
+def _check_best(best: str | None, columns: Collection[str]) -> None:
     """A column of a metric that is not chosen is told at once; other names after the first step, which shows them."""
-    best, chosen = config["best"]["metric"], config.get("metric") or {}
-    known = {path.stem for path in (conf_dir() / "metric").glob("*.yaml")} - ALWAYS
-    of = max((name for name in known if f"{best}_".startswith(f"{name}_")), key=len, default=None)
-    if of and of not in chosen:
-        raise UsageError(f"best.metric={best} is a column of a metric that is not chosen: choose it too, metric=[{of}]")
+    if best is None or best in columns or best in ALWAYS:
+        return
+    for path in sorted((conf_dir() / "metric").glob("*.yaml")):
+        target = OmegaConf.load(path)._target_
+        if best in getattr(Builder().resolve("metric", target), "columns", ()):
+            raise UsageError(
+                f"best.metric={best} is a column of a metric that is not chosen: choose it too, metric=[{path.stem}]"
+            )
+
+
+def check_classes(saved: Mapping[str, Any], names: Collection[str]) -> None:
+    """A run that was told the classes knows them by number. `saved`: `data` of its checkpoint."""
+    if saved["class_counts"] and list(saved["names"]) != list(names):
+        then, now = (", ".join(each[:NAMED]) or "none" for each in (list(saved["names"]), list(names)))
+        raise UsageError(f"this run was trained with the classes {then}, and the data now has {now}: give it its own")

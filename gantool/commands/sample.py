@@ -38,7 +38,8 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     chosen = choose_labels(config["classes"], state["data"], config["n"])
     sampler = Builder(tuple(config["trust"])).make("sampler", config["sampler"])
     if chosen is not None and getattr(sampler, "columns", 0) is None:
-        sampler.columns = whole_columns(len(set(chosen)), config["n"] / (1 + getattr(sampler, "neighbours", 0)))
+        asked = len(config["classes"]) if isinstance(config["classes"], list) else 1
+        sampler.columns = whole_columns(asked, config["n"] / (1 + getattr(sampler, "neighbours", 0)))
     deployed = load(state, folder, config)
     seed = torch.seed() % 2**32 if config["seed"] is None else config["seed"]
     generator = torch.Generator().manual_seed(seed)
@@ -116,11 +117,13 @@ def dataset_of(trained: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
 
 def training_data(dataset: Any, config: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
     """The training split (Images) as a run has seen it; warns where it is not what the run was trained on."""
+    from gantool.commands.planning import check_classes
     from gantool.game import images
 
     data = images.hide_labels(images.loaded(dataset), config.get("labels"), config["seed"])
     if list(data.shape) != state["data"]["shape"]:
         raise UsageError(f"the data now has the shape {list(data.shape)}, not the run's {state['data']['shape']}")
+    check_classes(state["data"], data.names)
     if images.fingerprint(data) != state["fingerprint"]:
         log.warning("the data is not what this run was trained on: it has changed, or is prepared otherwise")
     return data
@@ -154,11 +157,12 @@ def whole_columns(classes: int, n: float) -> int:
 
 
 def _out(config: Mapping[str, Any], many: bool, usual: Path) -> Path:
-    """The file or folder that is given; `many` files go into a folder as it is, one into a folder by its usual name."""
+    """The file or folder that is given; `many` files fill a folder, one goes into it by run and usual name."""
     if not config["out"]:
         return usual
     out = Path(config["out"]).expanduser()
-    return out / usual.name if not many and (out.is_dir() or config["out"].endswith("/")) else out
+    name = f"{usual.parents[1].name}_{usual.name}"
+    return out / name if not many and (out.is_dir() or config["out"].endswith("/")) else out
 
 
 def _name(folder: RunFolder, config: dict[str, Any], step: int, seed: int) -> Path:

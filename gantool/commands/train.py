@@ -28,14 +28,15 @@ def run(cfg: DictConfig) -> float | None:
     from gantool.config.compose import settle_paths
     from gantool.config.schema import Train
     from gantool.config.signature import check_root
+    from gantool.runs.resume import read_config
 
     check_root(OmegaConf.to_container(cfg, resolve=True), Train)  # type: ignore[arg-type]
-    settle_paths(cfg)
     hydra = HydraConfig.get()
+    folder = RunFolder(Path(hydra.runtime.output_dir))
+    settle_paths(cfg, read_config(folder.config) if folder.config.is_file() else {})
     choices = {
         group: choice for group, choice in hydra.runtime.choices.items() if "/" not in group and choice is not None
     }
-    folder = RunFolder(Path(hydra.runtime.output_dir))
     return Training(cfg, folder, choices, list(hydra.overrides.task)).run()
 
 

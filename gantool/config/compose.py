@@ -1,13 +1,12 @@
 """A command's configuration: without running the command, and with paths that hold in any folder."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gantool.config.schema import conf_dir
-
-PATHS = ("dataset.path", "dataset.root", "dataset.cache", "inception_weights")
 
 
 def composed(*overrides: str, command: str = "train") -> dict[str, Any]:
@@ -20,9 +19,17 @@ def composed(*overrides: str, command: str = "train") -> dict[str, Any]:
         return OmegaConf.to_container(hydra.compose(command, list(overrides)), resolve=True)  # type: ignore
 
 
-def settle_paths(cfg: DictConfig) -> None:
-    """Relative ones are of the folder that the run was started in, wherever it is resumed, measured or sampled."""
-    for key in PATHS:
-        value = OmegaConf.select(cfg, key)
+def settle_paths(cfg: DictConfig, saved: Mapping[str, Any]) -> None:
+    """Relative ones are of the folder that the run was started in, wherever it is resumed, measured or sampled.
+
+    `saved`: the run's configuration so far. A dataset of the user's own has its own idea of a path.
+    """
+    ours = str(OmegaConf.select(cfg, "dataset._target_")).startswith("gantool.")
+    keys = [f"dataset.{key}" for key in ("path", "root", "cache") if ours]
+    keys += ["inception_weights", *(f"metric.{name}.weights" for name in cfg.get("metric") or {})]
+    before = OmegaConf.create(dict(saved))
+    for key in keys:
+        value, then = OmegaConf.select(cfg, key), str(OmegaConf.select(before, key))
         if isinstance(value, str) and value:
-            OmegaConf.update(cfg, key, os.path.abspath(os.path.expanduser(value)))
+            same = os.path.isabs(then) and then.endswith(os.sep + os.path.normpath(value))
+            OmegaConf.update(cfg, key, then if same else os.path.abspath(os.path.expanduser(value)))

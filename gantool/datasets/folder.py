@@ -58,7 +58,8 @@ class Folder:
             first = ", ".join(named) + (", ..." if len(skipped) > NAMED else "")
             logger.warning("skipped %d of %d images that cannot be read: %s", len(skipped), len(files), first)
         labels = self.listing.labels([file for file in files if file.path not in skipped])
-        empty = [name for label, name in enumerate(self.names) if label not in set(labels)]
+        seen = set(labels)
+        empty = [name for label, name in enumerate(self.names) if label not in seen]
         if split == "train" and empty:
             logger.warning("there is no image to train on of the classes %s", ", ".join(empty[:NAMED]))
         return Images(pixels, torch.tensor(labels), self.names)

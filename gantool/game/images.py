@@ -79,6 +79,15 @@ def to_pixels(examples: Tensor) -> Tensor:
     return to_uint8(examples) if examples.dim() == 4 else examples
 
 
+def promised(dataset: Any) -> Dataset:
+    """The dataset, which may be the user's own: UsageError where it lacks what must be known before it is loaded."""
+    for part in ("shape", "names", "flip"):
+        if not hasattr(dataset, part):
+            name = type(dataset).__name__
+            raise UsageError(f"dataset: {name} has no `{part}` before it is loaded (gantool/game/types.py)")
+    return dataset
+
+
 def loaded(dataset: Dataset, split: str = "train") -> Images:
     """A split of a dataset, which may be the user's own: UsageError where it is not what `Images` promises."""
     images, said = dataset.load(split), f"dataset.load({split!r})"
@@ -105,6 +114,8 @@ def loaded(dataset: Dataset, split: str = "train") -> Images:
             f"{said} gives labels from {labels.min()} to {labels.max()}: they must be below the number of names, "
             f"{images.num_classes}, and -1 where an example has none"
         )
+    if tuple(images.names) != tuple(dataset.names):
+        raise UsageError(f"{said} names {len(images.names)} classes, and dataset.names others: let them be the same")
     return images
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gantool.errors import UsageError
-from gantool.runs import status
-from gantool.runs.folder import RunFolder, runs_below
+from gantool.runs.folder import RunFolder
 
 NEVER = ("hydra", "trust", "resume", "checkpoint")  # keys that no saved file may set
 Compose = Callable[[list[str]], Mapping[str, Any]]  # overrides -> today's configuration, resolved
@@ -30,8 +29,9 @@ def replay(folder: RunFolder, changes: Sequence[str], compose: Compose) -> list[
     if newer:  # than the run: of such a key it has the usual value, whatever today's recipe says
         usual = compose([])
         saved |= {key: usual[key] for key in newer & usual.keys() if not isinstance(usual[key], Mapping)}
-    pins = _pins(saved, now)  # the value of an interpolation, too, as it was then
-    kept = _without([*overrides, *pins], changes)
+    pins = list(_pins(saved, now))  # the value of an interpolation, too, as it was then
+    pinned = {key_of(pin) for pin in pins}
+    kept = _without([*(typed for typed in overrides if key_of(typed) not in pinned), *pins], changes)
     return [*kept, *changes, f"hydra.run.dir={literal(str(folder.root))}"]
 
 
@@ -42,8 +42,6 @@ def replay_sweep(sweep: Path, changes: Sequence[str]) -> list[str]:
         if RunFolder(sweep).status.is_file():
             raise UsageError(f"{sweep} is one run: leave out -m")
         raise UsageError(f"{sweep} is no sweep that can be resumed: it has no multirun.yaml")
-    for run in runs_below(sweep, besides=()):
-        status.refuse_busy(run)
     overrides = _read(file)
     for key in ("hydra", "overrides", "task"):
         overrides = overrides.get(key) if isinstance(overrides, dict) else None

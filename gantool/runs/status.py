@@ -63,7 +63,7 @@ def refuse_busy(folder: RunFolder) -> None:
     status, ours = read(folder), process()
     others = status.get("pid") != ours["pid"] and status.get("host") == ours["host"]
     if others and state_of(folder) == "running":
-        raise Busy(f"{folder.root} is being trained by process {status['pid']}: let it end, or stop it")
+        raise Busy(f"{folder.root} is in use by process {status['pid']}: let it end, or stop it")
 
 
 def environment() -> dict[str, str | None]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gantool.errors import UsageError
+from gantool.errors import Busy, UsageError
 from gantool.runs import status
 from gantool.runs.folder import RunFolder, runs_below, write_atomically
 from gantool.runs.resume import key_of
@@ -194,11 +194,12 @@ def _natural(name: str) -> list[tuple[str, int]]:
 
 
 def _facts(folder: RunFolder, mark: str) -> dict[str, Any]:
-    """A job's status; one that cannot be read counts as failed in this call."""
+    """A job's status; one that cannot be read counts as failed in this call, and so does one that others work at."""
     try:
+        status.refuse_busy(folder)
         return status.read(folder) | {"state": status.state_of(folder)}
     except UsageError as error:
-        return {"launch": mark, "state": "failed", "error": str(error)}
+        return {"launch": mark, "state": "busy" if isinstance(error, Busy) else "failed", "error": str(error)}
 
 
 def _job(sweep: Path, folder: RunFolder, facts: dict[str, Any]) -> Job:

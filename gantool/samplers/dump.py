@@ -1,5 +1,6 @@
 """Samples for other tools."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,10 +53,15 @@ class Dump:
                 raise UsageError("PNG files hold grey or RGB images, not this data: take format=npz")
             for pixels in _pixels(batch):
                 picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-                kind = f"_{self.names[self.labels[number]]}" if self.names else ""
+                kind = f"_{_word(self.names[self.labels[number]])}" if self.names else ""
                 write_atomically(out / f"{number:06d}{kind}.png", partial(picture.save, format="PNG"))
                 number += 1
         return out
+
+
+def _word(name: str) -> str:
+    """T-shirt/top -> T-shirt-top: a class as a part of a file's name, on any system."""
+    return re.sub(r"[^\w-]+", "-", name)
 
 
 def _pixels(samples: Tensor) -> np.ndarray:
