@@ -132,6 +132,8 @@ MISTAKES = [
     (["trick=[ema]", "trick.ema.decay=1"], ["unknown key 'trick.ema.decay'", "choices: half_life, ramp_up"]),
     (["metric.modes.least=3"], ["is metric modes selected? Add it to metric=[...]"]),
     (["trick=[a"], ["cannot read 'trick=[a': a bracket is not closed"]),
+    (["trick=a]"], ["cannot read 'trick=a]': a bracket is not opened"]),
+    (["trick=[ema,]"], ["cannot read 'trick=[ema,]': behind = there must be a word"]),
     (["objective=null"], ["objective=null is no option of objective", "least_squares, "]),
     (["experiment=null"], ["leave it out for none"]),
     (["trick=null"], ["write trick=[] for none"]),

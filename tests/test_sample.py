@@ -170,6 +170,13 @@ def test_a_column_is_of_one_class(digits: Gantool) -> None:
     assert height / width == pytest.approx(4 / 3, rel=0.1)
 
 
+def test_pictures_of_other_classes_have_other_names(digits: Gantool) -> None:
+    for classes in ("[3]", "[7,1]"):
+        assert digits("sample", "run=run", "n=4", "seed=1", f"classes={classes}").code == 0
+    names = {path.name for path in Path("run/samples").glob("grid*")}
+    assert names == {f"grid_step_00000006_seed_1_classes_{classes}.png" for classes in ("3", "7+1")}
+
+
 def test_out_may_be_a_folder(digits: Gantool) -> None:
     Path("there").mkdir()
     for folder in ("there", "new/"):

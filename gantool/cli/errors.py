@@ -176,8 +176,11 @@ def _unreadable(override: str, message: str, asked: Asked) -> str:
         hint = f"\n  did you mean {groups[0]}={override}?" if groups else ""
         return f"cannot read {override!r}: settings are written key=value{hint}"
     reason = re.sub(r"^Error parsing override .*\n", "", message).splitlines()[0]
-    if any(override.count(left) > override.count(right) for left, right in ("[]", "()", "{}")):
-        reason = "a bracket is not closed"
+    surplus = [override.count(left) - override.count(right) for left, right in ("[]", "()", "{}")]
+    if any(surplus):
+        reason = f"a bracket is not {'closed' if max(surplus) > 0 else 'opened'}"
+    elif reason.startswith("no viable alternative"):
+        reason = "behind = there must be a word, a number, a 'text in quotes' or a [list,of,them]"
     reason = "a character that needs quotes" if reason.startswith("LexerNoViableAlt") else reason
     return f"cannot read {override!r}: {reason}"
 

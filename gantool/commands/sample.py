@@ -1,6 +1,7 @@
 """gantool sample: renders what a run has learnt, from its folder alone."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from gantool.errors import UsageError
 from gantool.runs.folder import RunFolder, find
 
 log = logging.getLogger(__name__)
+LONGEST = 60  # characters of classes in a file's name
 
 
 def run(cfg: DictConfig) -> None:
@@ -167,6 +169,11 @@ def _out(config: Mapping[str, Any], many: bool, usual: Path) -> Path:
 
 def _name(folder: RunFolder, config: dict[str, Any], step: int, seed: int) -> Path:
     stamp = f"seed_{seed}" if config["seed"] is not None else f"{datetime.now(UTC):%Y-%m-%d_%H-%M-%S}_seed_{seed}"
-    kind = config["sampler"]["_target_"].split(".")[-2]
+    kind = config["sampler"]["_target_"].split(".")[-2] + (
+        f"_{config['sampler']['code']}" if "code" in config["sampler"] else ""
+    )
+    classes = config["classes"] if isinstance(config["classes"], list) else [config["classes"]]
+    words = "+".join(re.sub(r"[^\w-]+", "-", str(each)) for each in classes)
+    stamp += f"_classes_{words[:LONGEST]}" if config["classes"] is not None else ""
     stamp += f"_truncation_{config['truncation']:g}" if config["truncation"] is not None else ""
     return folder.samples / f"{kind}_step_{step:08d}_{stamp}"

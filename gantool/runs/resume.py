@@ -29,9 +29,8 @@ def replay(folder: RunFolder, changes: Sequence[str], compose: Compose) -> list[
     if newer:  # than the run: of such a key it has the usual value, whatever today's recipe says
         usual = compose([])
         saved |= {key: usual[key] for key in newer & usual.keys() if not isinstance(usual[key], Mapping)}
-    pins = list(_pins(saved, now))  # the value of an interpolation, too, as it was then
-    pinned = {key_of(pin) for pin in pins}
-    kept = _without([*(typed for typed in overrides if key_of(typed) not in pinned), *pins], changes)
+    pins = _pins(saved, now)  # the value of an interpolation, too, as it was then
+    kept = _without([*overrides, *pins], changes)
     return [*kept, *changes, f"hydra.run.dir={literal(str(folder.root))}"]
 
 
