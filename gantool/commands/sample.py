@@ -163,7 +163,7 @@ def _out(config: Mapping[str, Any], many: bool, usual: Path) -> Path:
     if not config["out"]:
         return usual
     out = Path(config["out"]).expanduser()
-    name = f"{usual.parents[1].name}_{usual.name}"
+    name = f"{usual.absolute().parents[1].name}_{usual.name}"
     return out / name if not many and (out.is_dir() or config["out"].endswith("/")) else out
 
 

@@ -1,7 +1,5 @@
 """What a code does: it alone changes along each row."""
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,18 +7,18 @@ from torch import Tensor
 
 from gantool.errors import UsageError
 from gantool.game.ranges import Count, Natural, Positive
-from gantool.runs import pictures
-from gantool.runs.folder import ending
+from gantool.samplers.grid import Grid
 
 
-class Codes:
-    """One PNG: along each row one code varies and the rest of the latent stays (Chen et al. 2016, figure 2).
+class Codes(Grid):
+    """A grid: along each row one code varies and the rest of the latent stays (Chen et al. 2016, figure 2).
 
     A categorical code takes each of its values, a continuous one `columns` values from -reach to reach.
     """
 
     def __init__(self, code: Natural = 0, columns: Count | None = None, reach: Positive = 2.0):
-        self.code, self.columns, self.reach = code, columns or 10, reach
+        super().__init__(columns or 10)
+        self.code, self.reach = code, reach
 
     def arrange(self, latent: Tensor, label: Tensor, deployed: Any) -> tuple[Tensor, Tensor]:
         """(n, Z), (n,) fair draws -> as many as make whole rows; a row has the latent and label of one draw."""
@@ -38,9 +36,3 @@ class Codes:
         latent, label = (drawn[:rows].repeat_interleave(self.columns, dim=0) for drawn in (latent, label))
         latent[:, first : first + width] = values.repeat(rows, 1)
         return latent, label
-
-    def __call__(self, batches: Iterable[Tensor], reference: Tensor | None, out: Path) -> Path:
-        """Batches (N, *data shape) on the CPU -> the file written; `out` without a suffix gets one."""
-        out = ending(out, ".png")
-        pictures.picture(torch.cat(list(batches)), out, columns=self.columns, reference=reference)
-        return out

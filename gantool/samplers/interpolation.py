@@ -1,7 +1,5 @@
 """What lies between two samples: one becomes the other along each row."""
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -9,41 +7,35 @@ from torch import Tensor
 
 from gantool.errors import UsageError
 from gantool.game.ranges import Count
-from gantool.runs import pictures
-from gantool.runs.folder import ending
+from gantool.samplers.grid import Grid
 
 
-class Interpolation:
-    """One PNG: each row goes from one fair draw to another in `columns` even steps (Radford et al. 2015, section 6.1).
+class Interpolation(Grid):
+    """A grid: each row goes from one fair draw to another at `columns` even places (Radford et al. 2015, section 6.1).
 
-    `spherical` follows the great circle, on which a Gaussian's typical latents lie, the straight way leads through
+    `spherical` follows the great circle, on which a Gaussian's typical latents lie: the straight way leads through
     shorter ones, which the generator has hardly seen (White 2016, section 2.1); `linear` suits prior=uniform.
     Class, codes and, of a mixture, the component stay along a row.
     """
 
     def __init__(self, columns: Count | None = None, path: Literal["spherical", "linear"] = "spherical"):
-        self.columns, self.path = columns or 10, path
-        if self.columns < 2:
+        self.steps, self.path = columns or 10, path
+        super().__init__(self.steps)
+        if self.steps < 2:
             raise UsageError("columns=1 shows no way between two samples: give 2 or more")
 
     def arrange(self, latent: Tensor, label: Tensor, deployed: Any) -> tuple[Tensor, Tensor]:
-        """(n, Z), (n,) fair draws -> as many as make whole rows, one at least."""
-        rows = max(1, len(latent) // self.columns)
+        """(n, Z), (n,) fair draws of a Deployed -> latents and labels of whole rows, one at least."""
+        rows = max(1, len(latent) // self.steps)
         if len(latent) < 2 * rows:
             raise UsageError(f"n={len(latent)} is too few for a row, which has two ends: give n=2 or more")
         noise = slice(sum(deployed.game.objective.codes), deployed.latent_dim)
         begin, end = latent[:rows, noise], latent[rows : 2 * rows, noise]
-        places = torch.linspace(0, 1, self.columns)[None, :, None]
+        places = torch.linspace(0, 1, self.steps)[None, :, None]
         between = (spherical if self.path == "spherical" else torch.lerp)(begin[:, None], end[:, None], places)
-        latent = latent[:rows].repeat_interleave(self.columns, dim=0)
+        latent = latent[:rows].repeat_interleave(self.steps, dim=0)
         latent[:, noise] = between.flatten(0, 1)
-        return latent, label[:rows].repeat_interleave(self.columns)
-
-    def __call__(self, batches: Iterable[Tensor], reference: Tensor | None, out: Path) -> Path:
-        """Batches (N, *data shape) on the CPU -> the file written; `out` without a suffix gets one."""
-        out = ending(out, ".png")
-        pictures.picture(torch.cat(list(batches)), out, columns=self.columns, reference=reference)
-        return out
+        return latent, label[:rows].repeat_interleave(self.steps)
 
 
 def spherical(begin: Tensor, end: Tensor, place: Tensor) -> Tensor:
