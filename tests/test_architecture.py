@@ -21,7 +21,7 @@ FLOORS = [
     {"config"},
     {"commands"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "gantool"},  # the latter is what Python users call, and whose version all may read
 ]
 SHELVES = FLOORS[4]
 HEAVY = {"torch", "torchvision", "torch_fidelity", "sklearn", "matplotlib", "scipy", "tensorboard"}
@@ -111,7 +111,7 @@ def test_there_are_no_cycles():
 def test_package_files_are_empty():
     full = {name for name, path in FILES.items() if path.name == "__init__.py" and path.read_text().strip()}
     assert full == {"gantool"}
-    assert not imports("gantool")
+    assert not ours(imports("gantool", early=True))
 
 
 @pytest.mark.parametrize("name", FILES)

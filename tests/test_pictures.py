@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gantool.runs import pictures
+from gantool.runs import curves, pictures
 
 
 def pixels(path):
@@ -60,7 +60,7 @@ def test_equal_numbers_give_equal_bytes_and_no_scratch_files(tmp_path):
     for name in ("a", "b"):
         pictures.grid(images, 3, tmp_path / name / "grid.png")
         pictures.scatter(points, points + 1, tmp_path / name / "scatter.png")
-        pictures.curves(rows, tmp_path / name / "curves.png")
+        curves.draw(rows, tmp_path / name / "curves.png")
         pictures.animation([tmp_path / name / "grid.png"] * 2, tmp_path / name / "training.webp")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["curves.png", "grid.png", "scatter.png", "training.webp"]
@@ -151,60 +151,13 @@ def test_an_animation_leaves_out_frames_of_another_size_and_shrinks_large_ones(t
         assert (film.n_frames, film.size) == (2, (800, 800))
 
 
-FULL = {
-    "losses": {"d_loss", "g_loss"},
-    "D's accuracy": {"d_accuracy_real", "d_accuracy_fake"},
-    "D's mean output": {"d_real", "d_fake"},
-    "penalties and other terms": {"d_gradient_penalty", "g_info"},
-    "divergence": {"divergence"},
-    "fid": {"fid"},
-    "images/s": {"images_per_second"},
-}
-
-
-def row(step):
-    return {"step": step, "images": 64 * step, "seconds": 0.1 * step} | {
-        name: math.sin(step / 9) + index for index, name in enumerate(sorted(set().union(*FULL.values())))
-    }
-
-
-def test_each_column_has_its_panel():
-    panels = pictures._panels([row(1), row(2)])
-    assert {title: set(names) for title, names in panels.items()} == FULL and list(panels) == list(FULL)
-    empty = {"d_loss": None, "g_loss": 1.0, "note": "text", "step": 3, "flag": None}
-    assert {title: set(names) for title, names in pictures._panels([empty]).items()} == {"losses": {"g_loss"}}
-
-
-@pytest.mark.parametrize("count", [1, 2, 29, 30, 31, 700])
-def test_curves_of_any_length_are_drawn(tmp_path, count):
-    rows = [row(step) for step in range(1, count + 1)]
-    rows[-1]["d_loss"] = None
-    pictures.curves(rows, tmp_path / "curves.png")
-    picture = pixels(tmp_path / "curves.png")
-    assert picture.shape[1] == 1080 and (picture < 200).any(axis=2).sum() > 2000
-
-
-def test_no_rows_are_no_picture(tmp_path):
-    pictures.curves([], tmp_path / "curves.png")
-    pictures.curves([{"step": 1, "images": 64}], tmp_path / "curves.png")
-    assert not (tmp_path / "curves.png").exists()
-
-
-def test_the_running_median_ignores_a_spike():
-    values = [2.0] * 200
-    values[100] = 1e9
-    assert pictures._running_median(values).tolist() == [2.0] * 200
-    line = [float(value) for value in range(200)]
-    assert pictures._running_median(line)[10:-10] == pytest.approx(line[10:-10])
-
-
 def test_pictures_import_nothing_heavy_before_they_draw_and_never_pyplot(tmp_path):
     script = """
 import sys
 from pathlib import Path
-from gantool.runs import pictures
+from gantool.runs import curves, pictures
 assert not {"torch", "matplotlib", "numpy", "PIL"} & set(sys.modules), "imported too early"
-pictures.curves([{"step": 1, "d_loss": 1.0}], Path(sys.argv[1]))
+curves.draw([{"step": 1, "d_loss": 1.0}], Path(sys.argv[1]))
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script, tmp_path / "curves.png"], check=True)

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": Command("gantool.commands.train", "train a GAN, resume a run, or sweep over settings", True),
     "sample": Command("gantool.commands.sample", "render samples of a trained run", True),
     "evaluate": Command("gantool.commands.evaluate", "measure a trained run with metrics, or compare several", True),
+    "export": Command("gantool.commands.export", "write a trained generator for use without gantool", True),
     "bench": Command("gantool.commands.bench", "measure how fast a training would run, and why", True),
     "runs": Command("gantool.commands.runs", "list the runs below a folder: status, step, last metrics", False),
     "results": Command("gantool.commands.results", "train the experiments that state a figure, and compare", False),

@@ -23,7 +23,7 @@ from gantool.config.schema import conf_dir
 from gantool.config.signature import signature
 from gantool.config.values import check_value
 from gantool.errors import UsageError
-from gantool.runs import growth, resume, sweep
+from gantool.runs import curves, growth, resume, sweep
 from gantool.runs.folder import RunFolder, find
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
     multirun = arguments.is_multirun(flags)
     if command == "evaluate":
         overrides = [arguments.expanded(override, multirun) for override in overrides]
-    if command in ("evaluate", "sample"):
+    if command in ("evaluate", "sample", "export"):
         overrides = [arguments.opened(override) for override in overrides]
     overrides = [arguments.once(arguments.based(arguments.quoted_path(override))) for override in overrides]
     if spec is not None:
@@ -204,6 +204,8 @@ def _summary(command: str, mark: str, argv: Sequence[str], code: int) -> int:
     summary = sweep.summarise(folder, mark, _again(command, folder, argv), stopped=code != 0)
     sweep.write(summary)
     sweep.show(summary)
+    if command == "train" and curves.compare(sweep.courses(summary), folder / "curves.png"):
+        print(folder / "curves.png")
     if command == "bench" and growth.draw(summary, folder / "growth.png"):
         print(folder / "growth.png")
     return code or (1 if summary.not_done else 0)

@@ -1,7 +1,5 @@
 """gantool evaluate: measures what a run has learnt, shows it, and adds it as a row to the run's metrics.jsonl."""
 
-import hashlib
-import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping
@@ -61,8 +59,9 @@ def measure(
     import torch
 
     from gantool.commands.assembly import device_name
+    from gantool.commands.loading import load, state_of
     from gantool.commands.measuring import Kept, Metrics
-    from gantool.commands.sample import dataset_of, load, state_of, training_data
+    from gantool.commands.sample import dataset_of, training_data
     from gantool.config.build import Builder
     from gantool.config.schema import FACTS
     from gantool.config.signature import check_component
@@ -180,13 +179,11 @@ def compare_later(job: RunFolder, folder: RunFolder, row: Mapping[str, Any], ask
     """What the summary of several evaluations needs of this one (gantool.runs.sweep)."""
     from gantool.runs import status
     from gantool.runs.resume import key_of, read_config
+    from gantool.runs.sweep import alike
 
-    config = read_config(folder.config)
     typed = [one for one in asked if key_of(one) not in ("run", "seed")]
-    set_to = {key: value for key, value in config.items() if key != "seed" and value is not None}
-    alike = json.dumps([set_to, typed], sort_keys=True)  # without null: older runs lack keys that are null today
     mine = [one for one in status.read(folder).get("overrides") or () if not key_of(one).startswith("hydra")]
     status.update(
         job, state="done", last=row, run=str(folder.root), settings=[*mine, *typed],
-        group=hashlib.sha1(alike.encode()).hexdigest(),
+        group=alike(read_config(folder.config), typed),
     )  # fmt: skip

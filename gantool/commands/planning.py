@@ -17,6 +17,7 @@ from gantool.game.updates import Update
 
 DEFAULT_STEPS = 10_000
 ALWAYS = ("diversity", "divergence")  # metrics whose column any run may have
+FEWEST = 25  # steps between grids, unless it is said: drawing one takes as long as many steps of a small net
 NAMED = 10  # classes that are named at once
 
 
@@ -30,7 +31,7 @@ def plan_of(config: dict[str, Any], trust: tuple[str, ...]) -> loop.Plan:
         steps=steps,
         minutes=config["minutes"],
         tick_every=config["tick_every"] or (max(1, min(100, steps // 100)) if steps else 50),
-        sample_every=config["sample_every"] or (max(1, steps // 40) if steps else 500),
+        sample_every=config["sample_every"] or (max(FEWEST, steps // 40) if steps else 500),
         checkpoint_every=config["checkpoint_every"] or (max(1, steps // 10) if steps else 1000),
         evaluate_every=config["evaluate_every"],
         component_steps=steps_each(meta, steps) if meta else None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantool.errors import UsageError
 from gantool.runs import status
-from gantool.runs.folder import RunFolder, runs_below
+from gantool.runs.folder import RunFolder, ending, runs_below
 from gantool.runs.rows import results
 from gantool.runs.text import count, duration
 
@@ -45,6 +45,9 @@ def run(argv: list[str]) -> int:
     base = Path(arguments.folder)
     if arguments.folder != "outputs" and not base.is_dir():
         raise UsageError(f"{base} is not a folder: name one that holds runs")
+    if arguments.curves:
+        _draw(base, ending(Path(arguments.curves), ".png"))
+        return 0
     runs = _sorted([_facts(folder, base) for folder in runs_below(base)], arguments.sort)
     if arguments.json:
         print(json.dumps(runs, indent=2, ensure_ascii=False))
@@ -55,6 +58,14 @@ def run(argv: list[str]) -> int:
     else:
         _print_rich(runs)
     return 0
+
+
+def _draw(base: Path, picture: Path) -> None:
+    from gantool.runs import curves, sweep
+
+    if not curves.compare(sweep.courses_below(base), picture):
+        raise UsageError(f"no run below {base}/ has any numbers yet: gantool train writes them")
+    print(picture)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         default="started",
         metavar="COLUMN",
         help=f"{', '.join(_SORTABLE)}, or a metric such as g_loss; runs without it come last (default: started)",
+    )
+    parser.add_argument(
+        "--curves", metavar="FILE", help="draw all runs into one picture, runs that differ in their seed as one line"
     )
     parser.add_argument("--json", action="store_true", help="print every run's status.json as one JSON list")
     return parser

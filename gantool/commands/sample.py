@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ def run(cfg: DictConfig) -> None:
 def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path:
     import torch
 
+    from gantool.commands.loading import choose_labels, load, state_of
     from gantool.config.build import Builder
     from gantool.runs.resume import read_config
 
@@ -62,52 +63,6 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     return written
 
 
-def state_of(folder: RunFolder, file: Path | None, which: Any) -> dict[str, Any]:
-    """Of that file, or of the last, the best or a step's checkpoint. A run in training may delete it meanwhile."""
-    from gantool.commands.assembly import read_state
-    from gantool.runs import checkpoint
-
-    path = file or checkpoint.choose(folder, which)
-    try:
-        return read_state(path)
-    except UsageError:
-        if path.exists():
-            raise
-        return read_state(file or checkpoint.choose(folder, which))
-
-
-def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> Any:
-    """A checkpoint's state -> its deployed generator; needs no data. `options`: trust, device, ema, batch_size."""
-    import torch
-
-    from gantool.commands.assembly import deployed, restore_meta
-    from gantool.commands.planning import make_meta, plan_of
-    from gantool.config.build import Builder
-    from gantool.engine.precision import choose_device
-    from gantool.game.types import Images
-    from gantool.runs.resume import read_config
-
-    config, spec, ema = read_config(folder.config), state["data"], options["ema"]
-    missing = {"architecture", "objective", "prior", "update", "batch_size", "seed", "steps"} - config.keys()
-    if missing:
-        raise UsageError(f"{folder.config} is no configuration of gantool train: it lacks {', '.join(sorted(missing))}")
-    if ema and "ema" not in (config.get("trick") or {}):
-        raise UsageError(
-            "ema=true, but this run kept no average of its weights: leave ema out, or train with trick=[ema]"
-        )
-    trust = tuple(options["trust"])
-    builder = Builder(trust, plan_of(config, trust).game_steps)
-    shape = (config["batch_size"], *spec["shape"])
-    pixels = torch.zeros(shape, dtype=torch.uint8 if len(spec["shape"]) == 3 else torch.float32)
-    blank = Images(pixels, torch.full(shape[:1], 0 if spec["names"] else -1), tuple(spec["names"]))
-    game = builder.game(config, tuple(spec["shape"]), len(spec["names"]), builder.source(config, blank, flip=False))
-    game.restore(state["game"])
-    game = game.to(choose_device(options["device"]))
-    meta = make_meta(config, trust)
-    restore_meta(meta, state.get("meta"), game)
-    return deployed(game, config, spec, builder, raw=ema is False, batch_size=options["batch_size"], meta=meta)
-
-
 def dataset_of(trained: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The run's dataset, with what has changed since."""
     from gantool.config.signature import check_component
@@ -129,28 +84,6 @@ def training_data(dataset: Any, config: Mapping[str, Any], state: Mapping[str, A
     if images.fingerprint(data) != state["fingerprint"]:
         log.warning("the data is not what this run was trained on: it has changed, or is prepared otherwise")
     return data
-
-
-def choose_labels(classes: Sequence[Any] | None, spec: dict[str, Any], n: int) -> list[int] | None:
-    """Class names or indices, in turn, for n samples; None = not asked for."""
-    if classes is None:
-        return None
-    if not spec["class_counts"]:
-        raise UsageError(
-            "classes=... needs a run with architecture.class_conditional=true, and this one has no classes"
-        )
-    if classes == []:
-        raise UsageError("classes=[] asks for none: name some, or leave it out")
-    wanted = [_label(item, spec["names"]) for item in (classes if isinstance(classes, list) else [classes])]
-    return [wanted[i % len(wanted)] for i in range(n)]
-
-
-def _label(item: Any, names: Sequence[str]) -> int:
-    if str(item) in names:
-        return names.index(str(item))
-    if isinstance(item, int) and 0 <= item < len(names):
-        return item
-    raise UsageError(f"classes: there is no class {item!r}; choose among {', '.join(names)}")
 
 
 def whole_columns(classes: int, n: float) -> int:

@@ -1,4 +1,4 @@
-"""What stands at the root of conf/train.yaml, bench.yaml, evaluate.yaml and sample.yaml: one annotated field a key.
+"""What stands at the root of train.yaml, bench.yaml, evaluate.yaml, sample.yaml and export.yaml: a field a key.
 
 Read as source text, like the signatures of components (gantool/config/signature.py); a test keeps it equal to the YAML.
 Components bring their own schema: their constructor.
@@ -126,6 +126,15 @@ class Sample:
     batch_size: Count
     device: Device
     dataset: Settings
+    out: str | None
+    trust: list[str]
+
+
+@dataclass
+class Export:
+    run: str
+    checkpoint: Literal["last", "best"] | Natural
+    ema: bool | None
     out: str | None
     trust: list[str]
 

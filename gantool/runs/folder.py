@@ -14,7 +14,8 @@ from gantool.errors import RunError, UsageError
 log = logging.getLogger(__name__)
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
-_FILES = {".png", ".npz", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".zip", ".pt"}
+_FILES = {".png", ".npz", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".zip"}
+_FILES |= {".pt", ".pt2", ".onnx"}
 _SHOWN = 4  # runs that a message names before it says how many more there are
 
 

@@ -1,11 +1,9 @@
-"""Pictures of samples and of a training's course. Equal numbers give equal bytes, so that runs can be compared."""
+"""Pictures of samples. Equal numbers give equal bytes, so that runs can be compared."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantool.runs.folder import write_atomically
-from gantool.runs.rows import kind
-from gantool.runs.text import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +21,6 @@ HOLD = 2000  # ms, how long an animation rests on its last frame
 
 REAL, FAKE, D, G = "#8a8f98", "#1f6fb4", "#d9592b", "#1f6fb4"
 OTHERS = ("#2f8f5b", "#8a5fb0", "#c99a12", "#c2477f", "#3f9aa8", "#6b6b3a")
-SMOOTHED = 30  # points from which on a smoothed line is drawn over the raw one
 
 
 def picture(samples: "Tensor", path: Path, *, columns: int, reference: "Tensor | None" = None) -> None:
@@ -109,112 +106,6 @@ def animation(frames: list[Path], path: Path) -> None:
         each = min(max(round(ROLL / len(rest)), 20), 500)
         options = {"duration": [each] * len(rest) + [HOLD], "loop": 0, "quality": 85, "append_images": rest}
         write_atomically(path, lambda file: first.save(file, "WEBP", save_all=True, **options))
-
-
-def curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """The columns of metrics.jsonl over the steps: losses, what D says, penalties, metrics, speed. No rows, no file."""
-    panels = _panels(rows)
-    if not panels:
-        return
-    wide = min(len(panels), 2)
-    high = -(-len(panels) // wide)
-    figure = new_figure(5.4 * wide, 2.9 * high + 0.3)
-    for index, (title, names) in enumerate(panels.items()):
-        axes = figure.add_subplot(high, wide, index + 1)
-        for name, (label, colour) in names.items():
-            _line(axes, rows, name, label, colour, raw=title == name)
-        _dress(axes, title, rows, top=index < wide, bottom=index >= len(panels) - wide)
-    if len(rows) >= SMOOTHED:
-        figure.supxlabel("faint: as measured; bold: running median", fontsize=8, color="#777777", x=0.99, ha="right")
-    write_figure(figure, path)
-
-
-def _panels(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[str, str]]]:
-    """Title -> column -> (label, colour), for columns with a number somewhere. A metric has a panel of its own."""
-    filled = [name for name in dict.fromkeys(name for row in rows for name in row) if _steps_and_values(rows, name)[0]]
-    players = {"losses": {"d_loss": ("discriminator", D), "g_loss": ("generator", G)}}
-    for title, name in (("D's accuracy", "d_accuracy"), ("D's mean output", "d")):
-        players[title] = {f"{name}_real": ("on real", REAL), f"{name}_fake": ("on fake", FAKE)}
-    players["gradient norms"] = {"d_grad_norm": ("discriminator", D), "g_grad_norm": ("generator", G)}
-    taken = {name for names in players.values() for name in names}
-    terms = [name for name in filled if name not in taken and kind(name) == "player"]
-    colours = dict(zip(terms, OTHERS * len(terms), strict=False))
-    players["penalties and other terms"] = {name: (f"{name[0].upper()}: {name[2:]}", colours[name]) for name in terms}
-    metrics = {name: {name: (name, OTHERS[1])} for name in filled if kind(name) == "metric"}
-    panels = players | metrics | {"images/s": {"images_per_second": ("images/s", OTHERS[0])}}
-    panels = {title: {name: names[name] for name in names if name in filled} for title, names in panels.items()}
-    return {title: names for title, names in panels.items() if names}
-
-
-def _line(axes: "Axes", rows: list[dict[str, Any]], name: str, label: str, colour: str, raw: bool) -> None:
-    """The column as it is, and, where there is much of it, faintly with its running median in front."""
-    steps, values = _steps_and_values(rows, name)
-    if raw or len(values) < SMOOTHED:
-        marker = "o" if len(values) <= 50 else ""
-        axes.plot(steps, values, color=colour, label=label, linewidth=1.4, marker=marker, markersize=3)
-    else:
-        axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
-        axes.plot(steps, _running_median(values), color=colour, label=label, linewidth=1.6)
-
-
-def _dress(axes: "Axes", title: str, rows: list[dict[str, Any]], top: bool, bottom: bool) -> None:
-    """Title, grid, legend; steps below, images seen above the first panels."""
-    axes.set_title(title, fontsize=10, fontweight="bold", loc="left")
-    axes.grid(alpha=0.25)
-    axes.tick_params(labelsize=8)
-    axes.spines[["right", "top"]].set_visible(False)
-    axes.xaxis.set_major_formatter(_tick)
-    if title == "D's accuracy":
-        axes.set_ylim(-0.03, 1.03)
-        axes.axhline(0.5, color="#444444", linewidth=0.8, linestyle=":")
-    elif title == "losses":
-        _cut_spikes(axes)
-    elif title == "images/s":
-        axes.set_ylim(bottom=0)
-    if axes.get_legend_handles_labels()[1] != [title]:
-        axes.legend(fontsize=8, framealpha=0.8)
-    if bottom:
-        axes.set_xlabel("step", fontsize=9)
-    first, last = rows[0]["step"], rows[-1]["step"]
-    margin = 0.03 * (last - first) or 0.5
-    axes.set_xlim(first - margin, last + margin)
-    if top and rows[-1].get("images") and last:
-        ratio = rows[-1]["images"] / last
-        above = axes.secondary_xaxis("top", functions=(lambda step: step * ratio, lambda image: image / ratio))
-        above.tick_params(labelsize=7, colors="#777777", length=2)
-        above.xaxis.set_major_formatter(_tick)
-        above.set_xlabel("images", fontsize=7, color="#777777", loc="right", labelpad=2)
-
-
-def _tick(value: float, _position: object) -> str:
-    return count(value, digits=6)  # ticks of a short stretch differ late
-
-
-def _cut_spikes(axes: "Axes") -> None:
-    """A view of the losses that a few spikes do not flatten: 99 of 100 values, and all of the running medians."""
-    import numpy as np
-
-    low, high = np.inf, -np.inf
-    for line in axes.lines:
-        values = np.asarray(line.get_ydata())
-        ends = np.percentile(values, (0.5, 99.5) if line.get_alpha() else (0, 100))
-        low, high = min(low, ends[0]), max(high, ends[1])
-    margin = 0.06 * (high - low) or 0.5
-    axes.set_ylim(low - margin, high + margin)
-
-
-def _steps_and_values(rows: list[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    pairs = [(row["step"], row[name]) for row in rows if isinstance(row.get(name), int | float) and "step" in row]
-    return [step for step, _ in pairs], [value for _, value in pairs]
-
-
-def _running_median(values: list[float]) -> Any:
-    """Over a twentieth of the values around each, 101 at most. Unlike a mean it makes no plateau of a spike."""
-    import numpy as np
-
-    half = min(len(values) // 40, 50)
-    padded = np.pad(np.asarray(values, dtype=float), half, mode="reflect")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
 
 
 def _histograms(axes: "Axes", fake: Any, real: Any) -> None:

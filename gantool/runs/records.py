@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gantool.runs import checkpoint, pictures, rows, status
+from gantool.runs import checkpoint, curves, pictures, rows, status
 from gantool.runs.folder import RunFolder
 from gantool.runs.writer import Writer
 
@@ -68,5 +68,5 @@ class Records(Writer):
             logger.close()
         written = rows.read(self.folder.rows)
         if written:
-            pictures.curves(written, self.folder.curves)
+            curves.draw(written, self.folder.curves)
         pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)

@@ -1,12 +1,13 @@
 """What became of a sweep: one row a setting, its seeds folded into mean and standard deviation."""
 
+import hashlib
 import json
 import math
 import re
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from typing import Any
 from gantool.errors import Busy, UsageError
 from gantool.runs import status
 from gantool.runs.folder import RunFolder, runs_below, write_atomically
-from gantool.runs.resume import key_of
-from gantool.runs.rows import results
+from gantool.runs.resume import key_of, read_config
+from gantool.runs.rows import read, results
 
 _NAMED = 4  # jobs with the same fate that are named before it says how many more there are
 
@@ -52,6 +53,7 @@ class Setting:
     done: int
     jobs: int
     figures: dict[str, Figure]
+    runs: list[str] = field(default_factory=list)  # names of those that are done
 
     def cell(self, column: str) -> str:
         figure = self.figures.get(column)
@@ -90,13 +92,44 @@ def summarise(folder: Path, mark: str, again: str, stopped: bool = False) -> Sum
     told = ((one, _facts(one, mark)) for one in runs_below(folder, besides=()))
     ours = (_job(folder, one, facts) for one, facts in told if facts.get("launch") == mark)
     jobs = sorted(ours, key=lambda job: _natural(job.name))
+    settings = [_fold(name, group) for name, group in _settings(jobs)]
+    not_done = [job for job in jobs if job.state != "done"]
+    return Summary(str(folder), again, stopped, settings, not_done, _unlike(jobs))
+
+
+def courses(summary: Summary) -> dict[str, list[list[dict[str, Any]]]]:
+    """Of each setting the rows of its runs that are done."""
+    base = Path(summary.folder)
+    return {one.name: [read(RunFolder(base / run).rows) for run in one.runs] for one in summary.settings}
+
+
+def courses_below(base: Path) -> dict[str, list[list[dict[str, Any]]]]:
+    """The same of all runs below a folder, whatever became of them: those that differ in their seed are one setting."""
+    jobs, told = [], {}
+    for run in runs_below(base):
+        name = str(run.root.relative_to(base)) if run.root != base else str(base)
+        told[name] = read(run.rows)
+        settings = [one for one in status.read(run).get("overrides") or () if not key_of(one).startswith("hydra")]
+        group = alike(read_config(run.config)) if told[name] else ""
+        jobs.append(Job(name, "", settings, {}, "", group))
+    shown = [job for job in jobs if told[job.name]]
+    return {name: [told[job.name] for job in group] for name, group in _settings(shown)}
+
+
+def alike(config: Mapping[str, Any], besides: Sequence[str] = ()) -> str:
+    """Equal for configurations that differ in their seed only, and for the same settings `besides`."""
+    set_to = {key: value for key, value in config.items() if key != "seed" and value is not None}
+    # without null: older runs lack keys that are null today
+    return hashlib.sha1(json.dumps([set_to, list(besides)], sort_keys=True).encode()).hexdigest()
+
+
+def _settings(jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
+    """Each setting's name and jobs."""
     _tell_apart(jobs)
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(job.group or job.own, []).append(job)
-    settings = [_fold(_named(group, jobs), group) for group in groups.values()]
-    not_done = [job for job in jobs if job.state != "done"]
-    return Summary(str(folder), again, stopped, settings, not_done, _unlike(jobs))
+    return [(_named(group, jobs), group) for group in groups.values()]
 
 
 def _tell_apart(jobs: Sequence[Job]) -> None:
@@ -217,7 +250,8 @@ def _fold(name: str, jobs: list[Job]) -> Setting:
         for column, value in job.row.items():
             if math.isfinite(value):
                 values.setdefault(column, []).append(value)
-    return Setting(name, len(done), len(jobs), {column: _figure(numbers) for column, numbers in values.items()})
+    figures = {column: _figure(numbers) for column, numbers in values.items()}
+    return Setting(name, len(done), len(jobs), figures, [job.name for job in done])
 
 
 def _figure(numbers: list[float]) -> Figure:
