@@ -69,7 +69,7 @@ def program(deployed: "Deployed") -> "ExportedProgram":
     draws = torch.Generator().manual_seed(0)
     net, latents, labels = caller(deployed), deployed.latents(EXAMPLES, draws), deployed.labels(EXAMPLES, draws)
     inputs = (latents, labels) if len(deployed.class_counts) else (latents,)
-    any_number = tuple({0: torch.export.Dim("N", min=1)} for _ in inputs)
+    any_number = tuple({0: torch.export.Dim("N", min=1, max=2**31 - 1)} for _ in inputs)
     logging.getLogger("torch").setLevel(logging.CRITICAL)  # it would tell at length what is told below in a sentence
     try:
         with contextlib.redirect_stderr(io.StringIO()):

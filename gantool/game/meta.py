@@ -49,7 +49,8 @@ class Mixture(nn.Module):
         """The same, T times as slow, without a look at the numbers."""
         noise, chosen = self._split(latent, label)
         drawn = torch.stack([each(noise, label) for each in self.components])
-        return drawn[chosen, torch.arange(noise.shape[0], device=noise.device)]
+        index = chosen.view(1, -1, *(1 for _ in drawn.shape[2:])).expand(1, *drawn.shape[1:])
+        return drawn.gather(0, index).squeeze(0)
 
     def _split(self, latent: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """The components' latents, and which component (N,) draws each example."""
