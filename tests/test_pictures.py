@@ -161,3 +161,40 @@ curves.draw([{"step": 1, "d_loss": 1.0}], Path(sys.argv[1]))
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script, tmp_path / "curves.png"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("classes", "columns", "over", "beside"),
+    [
+        ("abcabcab", 3, list("abc"), []),  # the last row is not full
+        ("aabbaabb", 4, list("aabb"), []),
+        ("aaabbbcc", 3, [], list("abc")),
+        ("abcd", 4, list("abcd"), []),
+        ("abcd", 3, [], []),  # a column of a and d, and rows of several
+        ("aaaa", 2, [], []),  # nothing to tell apart
+    ],
+)
+def test_names_stand_where_they_are_true(classes, columns, over, beside):
+    assert pictures.headings(list(classes), columns) == (over, beside)
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], ["a name that is wider than its column", "dog"]])
+@pytest.mark.parametrize(("order", "columns"), [([0, 1, 0, 1], 2), ([0, 0, 1, 1], 2)])
+def test_names_are_drawn_beside_the_grid_and_change_nothing_in_it(tmp_path, names, order, columns):
+    images = torch.randint(0, 255, (4, 1, 8, 8), dtype=torch.uint8)
+    pictures.grid(images, columns, tmp_path / "bare.png")
+    pictures.grid(images, columns, tmp_path / "named.png", classes=[names[i] for i in order])
+    bare, named = pixels(tmp_path / "bare.png"), pixels(tmp_path / "named.png")
+    height, width = bare.shape
+    top, left = named.shape[0] - height, named.shape[1] - width
+    assert (named[top:, left:] == bare).all()
+    assert (top > 0, left > 0) == ((True, False) if order == [0, 1, 0, 1] else (False, True))
+    margin = named[:top] if top else named[:, :left]
+    halves = np.array_split(margin, 2, axis=1 if top else 0)
+    assert all(half.min() < 100 for half in halves), "each column or row has its name"
+    assert (margin[:, 0] == 255).all() and (margin[0] == 255).all() or left, "and it is not cut off"
+
+
+def test_a_cell_can_be_larger(tmp_path):
+    pictures.grid(torch.zeros(4, 1, 28, 28), 2, tmp_path / "grid.png", cell=100)
+    assert pixels(tmp_path / "grid.png").shape == (2 + 2 * 114, 2 + 2 * 114)  # 28 times 4 is the first above 100

@@ -11,6 +11,7 @@ from torch import Tensor
 from gantool.commands.doctor import cpu_model
 from gantool.commands.measuring import Metrics, Told
 from gantool.commands.planning import NAMED, check_classes, check_use, make_meta, make_update, plan_of
+from gantool.commands.showing import Shown
 from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
 from gantool.engine import loop, precision
@@ -51,7 +52,7 @@ class Assembly:
         self.dataset: Dataset = promised(self.builder.make("dataset", config["dataset"]))
         self.builder.check(config, self.dataset.shape, len(self.dataset.names))
         self.precision = precision.choose_precision(config["precision"], self.device, self.dataset.shape)
-        precision.set_up(self.device, config["deterministic"])
+        precision.set_up(self.device, config["deterministic"], config["threads"])
         torch.set_flush_denormal(True)
         if self.device.type == "cpu":
             keep_memory()
@@ -61,8 +62,8 @@ class Assembly:
         self._build(images)
         self.metrics.check(self.dataset, self.deployed)
         self.clock = loop.Clock()
-        self._fix_grid()
-        self.measure_diversity = Diversity(images, self.grid_labels, config["seed"])
+        self.shown = Shown(self.deployed, self.spec, config["seed"])
+        self.measure_diversity = Diversity(images, self.shown.labels, config["seed"])
 
     def _build(self, images: Images) -> None:
         self.data = {"fingerprint": fingerprint(images), "size": len(images.pixels), "shape": list(images.shape)}
@@ -136,15 +137,6 @@ class Assembly:
         """Which component of a meta-algorithm is in training, from 1."""
         return len(self.meta.components) + 1 if self.meta else None
 
-    def _fix_grid(self) -> None:
-        """Latents and labels that all grids of this run share."""
-        shape = self.spec["shape"]
-        n = 2000 if len(shape) != 3 else 100 if shape[1] <= 64 else 36
-        generator = torch.Generator().manual_seed(self.config["seed"])
-        self.grid_latents = self.deployed.latents(n, generator)
-        classes = len(self.spec["class_counts"])
-        self.grid_labels = torch.arange(n) % classes if classes else self.deployed.labels(n, generator)
-
     def step(self) -> None:
         kind = self.game.begin(self.clock.step)
         self.source.feed()
@@ -187,7 +179,7 @@ class Assembly:
         self.source.prepare(steps * self.batches_per_step)
 
     def grid(self) -> Tensor:
-        return self.deployed.images(self.grid_latents, self.grid_labels)
+        return self.deployed.images(self.shown.latents, self.shown.labels)
 
     @property
     def reference(self) -> Tensor | None:
@@ -205,7 +197,7 @@ class Assembly:
     def diversity(self) -> dict[str, float]:
         """Of samples from the grid's latents, by the weights that train: an average of past ones tells of the past."""
         raw = deployed(self.game, self.config, self.spec, self.builder, raw=True, meta=self.meta)
-        measured = self.measure_diversity(raw.images(self.grid_latents, self.grid_labels))
+        measured = self.measure_diversity(raw.images(self.shown.latents, self.shown.labels))
         return {} if measured is None else {"diversity": measured}
 
     def first_bad_weight(self) -> str | None:
@@ -229,7 +221,7 @@ class Assembly:
             "game": self.game.state_dict(),
             "players": {"discriminator": self.d.state_dict(), "generator": self.g.state_dict()},
             "meters": self.meters.state_dict(),
-            "grid": {"latents": self.grid_latents, "labels": self.grid_labels},
+            "grid": self.shown.state_dict(),
             "meta": self.meta.state_dict() if self.meta else None,
             "component_steps": self.plan.component_steps,
             "rng": get_rng(self.device),
@@ -257,7 +249,7 @@ class Assembly:
         self.d.load_state_dict(state["players"]["discriminator"])
         self.g.load_state_dict(state["players"]["generator"])
         self.meters.load_state_dict(state["meters"])
-        self.grid_latents, self.grid_labels = state["grid"]["latents"], state["grid"]["labels"]
+        self.shown.load_state_dict(state["grid"])
         self.clock.step, self.clock.seconds = state["step"], state["seconds"]
         set_rng(self.device, state["rng"])
         self._record_anew()

@@ -1,5 +1,6 @@
 """How long a run takes, when what happens in it, and whether all that is set has a use."""
 
+import logging
 import math
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from gantool.game.updates import Update
 
 DEFAULT_STEPS = 10_000
 ALWAYS = ("diversity", "divergence")  # metrics whose column any run may have
+log = logging.getLogger(__name__)
 FEWEST = 25  # steps between grids, unless it is said: drawing one takes as long as many steps of a small net
 NAMED = 10  # classes that are named at once
 
@@ -97,3 +99,10 @@ def check_classes(saved: Mapping[str, Any], names: Collection[str]) -> None:
     if saved["class_counts"] and list(saved["names"]) != list(names):
         then, now = (", ".join(each[:NAMED]) or "none" for each in (list(saved["names"]), list(names)))
         raise UsageError(f"this run was trained with the classes {then}, and the data now has {now}: give it its own")
+
+
+def tell_idle(config: Mapping[str, Any], measures: bool) -> None:
+    """Settings of metrics, where none is chosen."""
+    for key in ("evaluate_every", "truncation"):
+        if config[key] and not measures:
+            log.warning("%s=%s has nothing to measure: choose metrics too, metric=[...]", key, config[key])

@@ -32,6 +32,7 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     import torch
 
     from gantool.commands.loading import choose_labels, load, state_of
+    from gantool.commands.showing import whole_columns
     from gantool.config.build import Builder
     from gantool.runs.resume import read_config
 
@@ -84,11 +85,6 @@ def training_data(dataset: Any, config: Mapping[str, Any], state: Mapping[str, A
     if images.fingerprint(data) != state["fingerprint"]:
         log.warning("the data is not what this run was trained on: it has changed, or is prepared otherwise")
     return data
-
-
-def whole_columns(classes: int, n: float) -> int:
-    """Samples in a row, so that a column is of one class, and the grid as square as can be."""
-    return classes * max(1, round(n**0.5 / classes))
 
 
 def _out(config: Mapping[str, Any], many: bool, usual: Path) -> Path:

@@ -45,6 +45,7 @@ class Training:
 
     def __init__(self, cfg: DictConfig, folder: RunFolder, choices: dict[str, Any], overrides: list[str]):
         from gantool.commands.assembly import Assembly
+        from gantool.engine.cores import Crowd
         from gantool.engine.watch import Watch
 
         self.cfg, self.folder, self.choices, self.overrides = cfg, folder, choices, overrides
@@ -56,9 +57,8 @@ class Training:
         self.last: dict[str, Any] = {}
         chosen = [f"{group}={choices.get(group)}" for group in ("objective", "update")]
         self.watch = Watch([*chosen, *(f"trick=[{name}]" for name in self.config.get("trick") or {})])
-        self.warnings: list[dict[str, Any]] = []
-        self.stop = Stop()
-        self.recordings = self.parts.recordings
+        self.warnings, self.crowd = list[dict[str, Any]](), Crowd()
+        self.stop, self.recordings = Stop(), self.parts.recordings
         self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
         self.evaluated = 0.0  # seconds that were spent on the metrics of a row, which its successor's speed leaves out
 
@@ -104,8 +104,8 @@ class Training:
         raise Diverged(message)
 
     def sample(self, step: int) -> None:
-        columns = round(math.sqrt(len(self.parts.grid_latents)))
-        self.records.picture(step, self.parts.grid(), columns, self.parts.reference)
+        shown = self.parts.shown
+        self.records.picture(step, self.parts.grid(), shown.columns, self.parts.reference, shown.classes())
 
     def evaluate(self, step: int) -> dict[str, Any] | None:
         """A signal gives it up at once: the run goes on with it when it is resumed."""
@@ -135,6 +135,8 @@ class Training:
         warnings = self._seen(row)
         for warning in warnings:
             log.warning("step %d: %s", warning.step, warning.text)
+        if self.parts.device.type == "cpu" and (crowded := self.crowd.look()):
+            log.warning("%s", crowded)
         self.progress.update(self.clock.step, columns, self.watch.active)
         better = self._is_best(row)
         if warnings or self.records.silent():
@@ -185,6 +187,7 @@ class Training:
         return resumed
 
     def _open(self, resumed: bool) -> "Records":
+        from gantool.commands.planning import tell_idle
         from gantool.runs import checkpoint, rows, status
         from gantool.runs.folder import write_atomically
         from gantool.runs.records import Records
@@ -216,15 +219,12 @@ class Training:
             name: self.parts.builder.make(f"logger.{name}", node, folder=self.folder.events, step=self.clock.step)
             for name, node in (self.config.get("logger") or {}).items()
         }
-        verb = f"resuming at step {self.clock.step}" if resumed else "training"
-        parts = self.parts
+        parts, verb = self.parts, f"resuming at step {self.clock.step}" if resumed else "training"
         log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
         log.info("data: %s", parts.described)
         for change in changed(before, self.config):
             log.info("from here on %s", change)
-        for key in ("evaluate_every", "truncation"):
-            if self.config[key] and not parts.metrics.chosen:
-                log.warning("%s=%s has nothing to measure: choose metrics too, metric=[...]", key, self.config[key])
+        tell_idle(self.config, bool(parts.metrics.chosen))
         return Records(self.folder, loggers, self.cfg.keep_last)
 
     def _place(self) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Train:
     precision: Literal["auto", "fp32", "bf16"]
     data: Literal["auto", "device", "stream"]
     deterministic: bool
+    threads: Count | None
     compile: Literal["auto", "off", "step"]
     graph: Literal["auto", "off"]
 

@@ -10,6 +10,8 @@ import torch
 from gantool.errors import UsageError
 from gantool.game.types import Shape
 
+ALL_THREADS = torch.get_num_threads()  # as torch found it when it was loaded: one a core, or OMP_NUM_THREADS
+
 
 def choose_device(name: str) -> torch.device:
     """auto, cpu, cuda, cuda:N or mps; auto = the first there is of cuda, mps, cpu."""
@@ -54,8 +56,9 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
     return partial(torch.autocast, device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
-def set_up(device: torch.device, deterministic: bool) -> None:
+def set_up(device: torch.device, deterministic: bool, threads: int | None = None) -> None:
     """Deterministic: only kernels whose sums have one order; a GPU run then repeats bit for bit."""
+    torch.set_num_threads(threads or ALL_THREADS)  # of an earlier job of this process there may have been fewer
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
     if deterministic != torch.are_deterministic_algorithms_enabled():  # which loads torch's compiler

@@ -1,5 +1,7 @@
 """Pictures of samples. Equal numbers give equal bytes, so that runs can be compared."""
 
+from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 PADDING = 2  # px between cells
 CELL = 32  # px, the least side of a cell
+TEXT = 12  # px, the size of names
+LONGEST = 20  # characters of a name
 SCATTER = 480  # px, the side of a scatter plot
 FRAMES = 100  # the most frames that an animation keeps
 FRAME_SIDE = 800  # px, the longest side of an animation
@@ -23,10 +27,18 @@ REAL, FAKE, D, G = "#8a8f98", "#1f6fb4", "#d9592b", "#1f6fb4"
 OTHERS = ("#2f8f5b", "#8a5fb0", "#c99a12", "#c2477f", "#3f9aa8", "#6b6b3a")
 
 
-def picture(samples: "Tensor", path: Path, *, columns: int, reference: "Tensor | None" = None) -> None:
+def picture(
+    samples: "Tensor",
+    path: Path,
+    *,
+    columns: int,
+    reference: "Tensor | None" = None,
+    classes: Sequence[str] | None = None,
+    cell: int = CELL,
+) -> None:
     """A grid of images (N, C, H, W), or a scatter plot of points (N, P) over the real ones in `reference`."""
     if samples.dim() == 4:
-        grid(samples, columns, path)
+        grid(samples, columns, path, classes=classes, cell=cell)
     else:
         scatter(samples, reference, path)
 
@@ -47,11 +59,19 @@ def neighbours(
     grid(torch.cat([samples[:, None], found], dim=1).flatten(0, 1), columns * group, path, framed=group)
 
 
-def grid(images: "Tensor", columns: int, path: Path, framed: int | None = None) -> None:
+def grid(
+    images: "Tensor",
+    columns: int,
+    path: Path,
+    framed: int | None = None,
+    classes: Sequence[str] | None = None,
+    cell: int = CELL,
+) -> None:
     """Images (N, C, H, W), uint8 or float in [-1, 1], row by row as a PNG; of every `framed` the first has a frame.
 
-    Small ones are enlarged by a whole factor, to CELL pixels at least, without smoothing: a pixel stays a pixel.
-    Of 2 channels the first is shown, of more than 3 the first three.
+    Small ones are enlarged by a whole factor, to `cell` pixels at least, without smoothing: a pixel stays a pixel.
+    Of 2 channels the first is shown, of more than 3 the first three. Where all of a column, or else of a row, are of
+    one of the `classes` (N,), it has its name.
     """
     import numpy as np
     from PIL import Image, ImageColor
@@ -61,7 +81,7 @@ def grid(images: "Tensor", columns: int, path: Path, framed: int | None = None) 
         pixels = pixels.repeat(3, axis=3)
     amount, height, width, channels = pixels.shape
     columns = min(columns, amount)
-    scale = max(1, -(-CELL // min(height, width)))
+    scale = max(1, -(-cell // min(height, width)))
     high, wide = height * scale + PADDING, width * scale + PADDING
     sheet = np.full((-(-amount // columns) * high + PADDING, columns * wide + PADDING, channels), 255, np.uint8)
     for index, image in enumerate(pixels.repeat(scale, axis=1).repeat(scale, axis=2)):
@@ -70,7 +90,51 @@ def grid(images: "Tensor", columns: int, path: Path, framed: int | None = None) 
             sheet[top - PADDING : top + high, left - PADDING : left + wide] = ImageColor.getrgb(FAKE)
         sheet[top : top + height * scale, left : left + width * scale] = image
     drawn = Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
+    if classes:
+        drawn = _headed(drawn, *headings(classes, columns), high, wide)
     write_atomically(path, lambda file: drawn.save(file, "PNG"))
+
+
+def headings(classes: Sequence[str], columns: int) -> tuple[list[str], list[str]]:
+    """Names over the columns, or beside the rows; [] where they would not be true, or all are alike."""
+    over = [classes[start::columns] for start in range(columns)]
+    beside = [classes[start : start + columns] for start in range(0, len(classes), columns)]
+    if len(set(classes)) < 2:
+        return [], []
+    if all(len(set(line)) == 1 for line in over):
+        return [line[0] for line in over], []
+    return [], [line[0] for line in beside] if all(len(set(line)) == 1 for line in beside) else []
+
+
+def _headed(sheet: "Image", over: list[str], beside: list[str], high: int, wide: int) -> "Image":
+    """The sheet with names over its columns, upright where one is wider than they are, or beside its rows."""
+    from PIL import Image
+
+    texts = [_text(name) for name in over or beside]
+    if over and any(text.width > wide - PADDING for text in texts):
+        texts = [text.transpose(Image.Transpose.ROTATE_90) for text in texts]
+    top = max((text.height for text in texts), default=0) + 2 * PADDING if over else 0
+    left = max((text.width for text in texts), default=0) + 2 * PADDING if beside else 0
+    page = Image.new(sheet.mode, (sheet.width + left, sheet.height + top), "white")
+    page.paste(sheet, (left, top))
+    for index, text in enumerate(texts):
+        across = index * wide + PADDING + (wide - PADDING - text.width) // 2 if over else left - PADDING - text.width
+        down = top - PADDING - text.height if over else index * high + PADDING + (high - PADDING - text.height) // 2
+        page.paste(text, (across, down))
+    return page
+
+
+def _text(name: str) -> "Image":
+    """Black on white, as small as it can be; of long names the beginning."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    font = ImageFont.load_default(TEXT)
+    measure = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox
+    wide, high = measure((0, 0), name, font)[2], measure((0, 0), "Åg", font)[3]
+    text = Image.new("L", (max(1, ceil(wide)), ceil(high)), "white")
+    ImageDraw.Draw(text).text((0, 0), name, "black", font)
+    return text
 
 
 def scatter(points: "Tensor", reference: "Tensor | None", path: Path, joined: "Tensor | None" = None) -> None:

@@ -1,7 +1,7 @@
 """What a run writes while it trains: rows, grids, checkpoints, how far it is. Training waits for none of it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,26 @@ class Records(Writer):
         for logger in self.loggers.values():
             self.submit(partial(logger.row, columns))
 
-    def picture(self, step: int, samples: "Tensor", columns: int, reference: "Tensor | None") -> None:
-        self.submit(partial(self._draw, step, samples, columns, reference), "picture")
+    def picture(
+        self,
+        step: int,
+        samples: "Tensor",
+        columns: int,
+        reference: "Tensor | None",
+        classes: Sequence[str] | None = None,  # of each sample
+    ) -> None:
+        self.submit(partial(self._draw, step, samples, columns, reference, classes), "picture")
 
-    def _draw(self, step: int, samples: "Tensor", columns: int, reference: "Tensor | None") -> None:
+    def _draw(
+        self,
+        step: int,
+        samples: "Tensor",
+        columns: int,
+        reference: "Tensor | None",
+        classes: Sequence[str] | None,
+    ) -> None:
         path = self.folder.grid(step)
-        pictures.picture(samples, path, columns=columns, reference=reference)
+        pictures.picture(samples, path, columns=columns, reference=reference, classes=classes)
         for logger in self.loggers.values():
             logger.picture(step, path)
 

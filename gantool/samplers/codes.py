@@ -16,8 +16,8 @@ class Codes(Grid):
     A categorical code takes each of its values, a continuous one `columns` values from -reach to reach.
     """
 
-    def __init__(self, code: Natural = 0, columns: Count | None = None, reach: Positive = 2.0):
-        super().__init__(columns or 10)
+    def __init__(self, code: Natural = 0, columns: Count | None = None, reach: Positive = 2.0, cell: Count = 64):
+        super().__init__(columns or 10, cell)
         self.code, self.reach = code, reach
 
     def arrange(self, latent: Tensor, label: Tensor, deployed: Any) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,11 @@ class Interpolation(Grid):
     Class, codes and, of a mixture, the component stay along a row.
     """
 
-    def __init__(self, columns: Count | None = None, path: Literal["spherical", "linear"] = "spherical"):
+    def __init__(
+        self, columns: Count | None = None, path: Literal["spherical", "linear"] = "spherical", cell: Count = 64
+    ):
         self.steps, self.path = columns or 10, path
-        super().__init__(self.steps)
+        super().__init__(self.steps, cell)
         if self.steps < 2:
             raise UsageError("columns=1 shows no way between two samples: give 2 or more")
 
