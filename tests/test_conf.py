@@ -162,3 +162,10 @@ def test_list_includes_a_users_own_folder(tmp_path, monkeypatch):
     (own / "broken.yaml").write_text("# Broken. Source: me.\na: [1\n")
     with pytest.raises(UsageError, match="broken.yaml"):
         list_command.run(["--config-dir", str(tmp_path)])
+
+
+def test_every_objective_says_what_the_players_lower():
+    (group,) = (group for group in read_groups(conf_dir()) if group.name == "objective")
+    for option in group.options:
+        said = " ".join(option.more)
+        assert re.search(r"\bG (raises and G )?lowers |^Both lower ", said) and said.endswith("."), option.name

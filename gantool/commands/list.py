@@ -68,6 +68,8 @@ def _show_one(console: Console, group: Group) -> None:
         console.print(Padding(Text.assemble((option.name, "cyan"), "  ", option.sentence), (0, 0, 0, 2), expand=False))
         if option.source:
             console.print(Padding(Text(f"Source: {option.source}", "dim"), (0, 0, 0, 4), expand=False))
+        if option.more:
+            console.print(Padding(Text(" ".join(option.more)), (0, 0, 0, 4), expand=False))
         if option.keys:
             console.print(Padding(_keys(option), (0, 0, 0, 4), expand=False))
     several = group.default.startswith("[")

@@ -35,6 +35,7 @@ class Option(NamedTuple):
     package: str  # what the command line writes before its keys: objective, trick.ema
     sentence: str
     source: str
+    more: list[str]  # sentences below that: what an objective lowers, what a recipe reaches
     keys: list[Key]
 
 
@@ -63,11 +64,11 @@ def read_option(group: str, path: Path) -> Option:
     text = path.read_text("utf-8")
     comments = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
     package = next((line.removeprefix("@package ") for line in comments if line.startswith("@package ")), group)
-    first = next((line for line in comments if not line.startswith("@")), "")
+    first, *more = [line for line in comments if not line.startswith("@")] or [""]
     sentence, _, source = first.partition(" Source: ")
     recipe = package == "_global_"  # an experiment: it sets keys of others
     keys = [] if recipe else _keys(path, _section(f"{SCHEMA}.Train", group))
-    return Option(path.stem, package, sentence, source.removesuffix("."), keys)
+    return Option(path.stem, package, sentence, source.removesuffix("."), more, keys)
 
 
 def read_command(path: Path) -> list[Key]:
@@ -179,6 +180,9 @@ def _group_tables() -> Iterator[str]:
         for option in group.options:
             yield f"| `{option.name}` | {_cell(option.sentence)} | {_cell(option.source)} |"
         yield ""
+        if group.name == "objective":
+            yield from (f"- `{option.name}`: {' '.join(option.more)}" for option in group.options)
+            yield ""
         for option in group.options:
             if option.keys:
                 yield from (f"**`{group.name}={option.name}`**", "", *_key_table(f"{option.package}.", option.keys), "")
