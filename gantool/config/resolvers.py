@@ -12,7 +12,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-LIST_GROUPS = ("trick", "metric", "logger")  # groups of which any number may be chosen
+from gantool.config.schema import LISTS
+
 LONGEST = 100  # characters in a job's folder name
 WIDTH = 110  # columns of `--help`
 
@@ -36,7 +37,7 @@ def slug(overrides: Iterable[str], fixed: Collection[str] = ()) -> str:
 
 def _word(key: str, value: str) -> str:
     """[ema,label_smoothing] -> ema+label_smoothing in groups that take lists; `trick=ema` is another setting."""
-    if key not in LIST_GROUPS:
+    if key not in LISTS:
         return value
     inner = re.fullmatch(r"\[([\w.,-]*)\]", value)
     return (inner[1].replace(",", "+") or "none") if inner and inner[1] != "none" else f"({value})"
