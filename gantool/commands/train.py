@@ -14,7 +14,7 @@ from gantool.errors import Diverged, Interrupted, UsageError
 from gantool.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from gantool.engine.watch import Warning
+    from gantool.engine.watch import Sign
     from gantool.runs.records import Records
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ class Training:
             self.records.tell(**self._place())
         return better
 
-    def _seen(self, row: dict[str, Any]) -> "list[Warning]":
+    def _seen(self, row: dict[str, Any]) -> "list[Sign]":
         """What the watch says to a row; it is kept for status.json."""
         warnings = self.watch.see(row)
         self.warnings += [warning._asdict() for warning in warnings]

@@ -125,6 +125,6 @@ def _zombie(pid: int) -> bool:
 def _stat(pid: int) -> list[str]:
     """Linux's /proc/PID/stat from the third field on (man 5 proc), [] elsewhere."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return []
