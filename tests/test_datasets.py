@@ -263,7 +263,7 @@ def test_damaged_files_are_said_to_be_damaged(tmp_path, keep):
 
 def test_a_failed_download_leaves_nothing_behind(tmp_path, monkeypatch):
     def no_network(self):
-        (Path(self.root) / "half").write_text("...")
+        (Path(self.root) / "half").write_text("...", "utf-8")
         raise URLError("no route to host")
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", no_network)

@@ -37,7 +37,7 @@ RUN = Path("run")
 
 
 def rows() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (RUN / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (RUN / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *signals: signal.Signals) -> Any:
@@ -214,9 +214,9 @@ def test_a_run_with_options_of_ones_own_goes_on_with_the_command_that_is_printed
     monkeypatch.setattr("gantool.runs.curves.draw", lambda rows, path: None)  # which takes longer than all else
     Path("my conf/trick").mkdir(parents=True)
     Path("my conf/trick/mine.yaml").write_text(
-        "# @package trick.mine\n# A test's. Source: gantool.\n_target_: my_trick.Mine\n"
+        "# @package trick.mine\n# A test's. Source: gantool.\n_target_: my_trick.Mine\n", "utf-8"
     )
-    Path("my_trick.py").write_text("from gantool.game.hooks import Trick\nclass Mine(Trick): ...\n")
+    Path("my_trick.py").write_text("from gantool.game.hooks import Trick\nclass Mine(Trick): ...\n", "utf-8")
     own = ("--config-dir", "my conf", "trick=[mine]", "trust=[my_trick]")
     with monkeypatch.context() as patch:
         signal_after(patch, 5, signal.SIGINT)
@@ -242,7 +242,7 @@ def test_interrupted_run_equals_the_uninterrupted_one(gantool: Gantool, monkeypa
     assert gantool("train", *settings, "hydra.run.dir=other").code == 130
     monkeypatch.setattr(Assembly, "step", step)
     assert gantool("train", "resume=other").code == 0
-    resumed = [json.loads(line) for line in Path("other/metrics.jsonl").read_text().splitlines()]
+    resumed = [json.loads(line) for line in Path("other/metrics.jsonl").read_text("utf-8").splitlines()]
     assert {key: resumed[0][key] for key in ("step", "d_loss", "g_loss")} == {
         key: whole[0][key] for key in ("step", "d_loss", "g_loss")
     }
@@ -324,7 +324,7 @@ def test_a_finished_run_can_be_extended(gantool: Gantool) -> None:
 
 def test_resuming_with_other_data_is_refused(gantool: Gantool) -> None:
     assert gantool("train", *TINY, "steps=4").code == 0
-    before = (RUN / "status.json").read_text()
+    before = (RUN / "status.json").read_text("utf-8")
     refused = gantool("train", "resume=run", "dataset=digits", "steps=8")
     assert refused.code == 2
     assert "shape" in refused.err
@@ -422,19 +422,19 @@ def test_ema_added_on_resume_averages_from_the_trained_weights(gantool: Gantool)
 @pytest.mark.parametrize("change", ["trick=[spectral_norm]", "architecture.generator.hidden=[16]"])
 def test_other_networks_are_refused_and_nothing_is_lost(gantool: Gantool, change: str) -> None:
     assert gantool("train", *TINY, "steps=4").code == 0
-    config = (RUN / "config.yaml").read_text()
+    config = (RUN / "config.yaml").read_text("utf-8")
     refused = gantool("train", "resume=run", "steps=8", change)
     assert refused.code == 2
     assert "the saved networks are not those of this configuration" in refused.err
-    assert (RUN / "config.yaml").read_text() == config
+    assert (RUN / "config.yaml").read_text("utf-8") == config
     assert gantool("train", "resume=run", "steps=8").code == 0
 
 
 def test_a_finished_run_keeps_its_configuration(gantool: Gantool) -> None:
     assert gantool("train", *TINY, "steps=4").code == 0
-    config = (RUN / "config.yaml").read_text()
+    config = (RUN / "config.yaml").read_text("utf-8")
     assert gantool("train", "resume=run", "optimizer.generator.lr=0.05").code == 0
-    assert (RUN / "config.yaml").read_text() == config
+    assert (RUN / "config.yaml").read_text("utf-8") == config
 
 
 def test_a_run_that_is_running_is_left_alone(gantool: Gantool) -> None:
@@ -470,7 +470,7 @@ def test_a_run_keeps_to_its_own_data_wherever_it_is_resumed(
     assert files(tmp_path / "there") == ["images", *(f"images/{number}.png" for number in range(4))]
     swept = gantool("train", "-m", "resume=../here/sweep", "steps=3")
     assert swept.code == 0 and "the data is not what" not in swept.err and "from here on dataset" not in swept.err
-    saved = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["dataset"]
+    saved = yaml.safe_load((tmp_path / "run/config.yaml").read_text("utf-8"))["dataset"]
     assert (saved["path"], saved["cache"]) == (f"{tmp_path}/here/images", f"{tmp_path}/here/cache")
 
 
@@ -588,7 +588,7 @@ def test_status_says_what_a_run_was_made_with(gantool: Gantool) -> None:
 
 def test_a_place_where_nobody_may_write(gantool: Gantool) -> None:
     """Below a file, where even root may not; a read-only folder takes the same way."""
-    Path("file").write_text("")
+    Path("file").write_text("", "utf-8")
     refused = gantool("train", *TINY[:-1], "steps=2", "hydra.run.dir=file/run")
     assert refused.code == 2
     assert "choose another place" in refused.err
