@@ -33,7 +33,7 @@ def ctrl_c_is_heard() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def on_the_cpu(request: pytest.FixtureRequest) -> Iterator[None]:
-    """`device=auto` is the CPU here, whatever the machine has; not in modules marked `gpu`, nor under a simulated GPU."""
+    """`device=auto` is the CPU, whatever the machine has; not in modules marked `gpu`, nor under a simulated GPU."""
     with pytest.MonkeyPatch.context() as patch:
         if request.node.get_closest_marker("gpu") is None:
             choose, asked = precision.choose_device, torch.cuda.is_available
