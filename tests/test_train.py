@@ -97,6 +97,37 @@ def test_budgets(gantool: Gantool, budget: list[str], steps: int) -> None:
     assert rows()[-1]["step"] == steps
 
 
+def test_images_are_counted_as_they_were_shown(gantool: Gantool) -> None:
+    """10 steps of 16, then 5 of 32: the rest of a budget is planned for the batches to come."""
+    assert gantool("train", *TINY, "images=160", "tick_every=5").code == 0
+    assert gantool("train", "resume=run", "images=310", "batch_size=32").code == 0
+    assert [(row["step"], row["images"]) for row in rows()] == [(5, 80), (10, 160), (15, 320)]
+    told = status.read(RunFolder(RUN))
+    assert (told["step"], told["images"], told["reason"]) == (15, 320, "budget of 15 steps spent")
+    assert gantool("train", "resume=run", "images=200").code == 0  # spent already
+    assert status.read(RunFolder(RUN))["step"] == 15
+    assert gantool("train", "resume=run", "images=384", "update.discriminator_steps=2").code == 0
+    assert [(row["step"], row["images"]) for row in rows()][-1] == (16, 384)
+
+
+def test_checkpoints_without_a_count_of_images_go_on(gantool: Gantool) -> None:
+    """Those of older versions: as if all steps had shown as many as today's."""
+    assert gantool("train", *TINY, "steps=4").code == 0
+    path = RunFolder(RUN).checkpoint(4)
+    state = checkpoint.load(path)
+    assert state.pop("images") == 64
+    checkpoint.save(path, state)
+    assert gantool("train", "resume=run", "steps=6").code == 0
+    assert [row["images"] for row in rows()][-2:] == [80, 96]
+
+
+def test_a_smaller_budget_than_was_spent_is_told_as_it_is(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=6", "checkpoint_every=6").code == 0
+    status.update(RunFolder(RUN), state="interrupted")
+    assert gantool("train", "resume=run", "steps=4").code == 0
+    assert status.read(RunFolder(RUN))["reason"] == "budget of 4 steps spent"
+
+
 def test_minutes_end_a_run(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that a step moves on by 50 ms: the third passes the budget of 120 ms, and is finished."""
     now, step = [0.0], Assembly.step
