@@ -296,8 +296,7 @@ def test_the_git_revision_says_whether_files_differ(tmp_path, monkeypatch):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
 
-    monkeypatch.setattr(status, "__file__", str(tmp_path / "site" / "gantool" / "runs" / "status.py"))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(status, "__file__", str(tmp_path / "gantool" / "runs" / "status.py"))
     assert status.git_revision() is None
     git("init")
     assert status.git_revision() is None
@@ -308,6 +307,10 @@ def test_the_git_revision_says_whether_files_differ(tmp_path, monkeypatch):
     assert status.git_revision() == commit
     (tmp_path / "file").write_text("y", "utf-8")
     assert status.git_revision() == commit + "+dirty"
+    monkeypatch.chdir(tmp_path)  # gantool as installed into an environment in a repository of the user's
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(status, "__file__", str(tmp_path / "site" / "gantool" / "runs" / "status.py"))
+        assert status.git_revision() is None
     monkeypatch.setenv("PATH", "")
     assert status.git_revision() is None
 
