@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import random
 import re
@@ -106,6 +107,32 @@ def test_failed_job_says_why_in_its_own_folder(gantool: Gantool, fake: None, tmp
     assert read_status(failed)["state"] == "failed" and "what a bug says" in read_status(failed)["error"]
     log = (failed / "train.log").read_text("utf-8")
     assert "internal error: ValueError: what a bug says" in log and "in fake_train" in log
+
+
+def test_a_table_that_cannot_be_shown_is_no_mistake_of_the_users(gantool: Gantool, fake: None, monkeypatch):
+    def broken(*_: object) -> None:
+        raise ValueError("what a bug says")
+
+    monkeypatch.setattr("gantool.runs.sweep.show", broken)
+    result = gantool("train", "-m", "seed=1,2")
+    assert result.code == 1 and "internal error: ValueError: what a bug says" in result.err
+
+
+def test_an_ascii_terminal_is_shown_the_table_too(tmp_path: Path):
+    settings = ["dataset=ring", "dataset.size=50", "batch_size=4", "steps=2", "seed=1,2", "logger=[]"]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "gantool", "train", "-m", *settings, "hydra.sweep.dir=s"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    assert re.search(rb"d_loss.*\n.*\d \? \d", done.stdout) and "±" in (tmp_path / "s/summary.md").read_text("utf-8")
+
+
+def test_resume_of_a_sweep_below_home(gantool: Gantool, fake: None, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s").code == 0
+    again = gantool("train", "-m", "resume='~/s'")
+    assert (again.code, "2 done" in again.out) == (0, True), again.err
+    assert not Path("~").exists()
 
 
 def test_summary_files(gantool: Gantool, fake: None, tmp_path: Path):

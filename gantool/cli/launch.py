@@ -53,8 +53,10 @@ def run(command: str, argv: Sequence[str]) -> int:
     if Folders.sweep and command in (*KEEP_FOLDER, *COMPARED):
         try:
             code = _summary(command, mark, argv, code)
-        except Exception as error:
-            code = show(command, explain(error, asked) or report_bug(error), error)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # not the configuration's: the jobs have run
+            code = show(command, explain(error) or report_bug(error), error)
     return code
 
 
