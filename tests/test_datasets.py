@@ -25,6 +25,13 @@ from gantool.game.images import to_channels
 CONF = Path(__file__).parents[1] / "conf" / "dataset"
 
 
+@pytest.mark.parametrize("given, root", [(None, "data"), ("", "data"), ("/elsewhere", "/elsewhere")])
+def test_where_data_lie(compose, monkeypatch, given, root):
+    """A variable that is empty is not set: data would be looked for in the current folder itself."""
+    monkeypatch.setenv("GANTOOL_DATA", given) if given is not None else monkeypatch.delenv("GANTOOL_DATA", False)
+    assert compose("dataset=mnist").dataset.root == root
+
+
 def test_every_option_is_built_from_its_file(monkeypatch, tmp_path):
     monkeypatch.setenv("GANTOOL_DATA", str(tmp_path))
     seen = {}

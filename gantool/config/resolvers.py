@@ -1,4 +1,4 @@
-"""Values that the configuration computes: the id of a run, the folder name of a sweep's job, and the lists in `--help`.
+"""Values that the configuration computes: where data lie, a run's id, a sweep job's folder name, the lists in `--help`.
 
 Importing this module registers them, so that every worker of a sweep has them too.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from gantool.config.schema import LISTS
+from gantool.runs.places import data_root
 
 LONGEST = 100  # characters in a job's folder name
 WIDTH = 110  # columns of `--help`
@@ -88,6 +89,7 @@ def _slug_of_job(_root_: DictConfig) -> str:
 
 def register() -> None:
     OmegaConf.register_new_resolver("gantool_id", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("gantool_data", data_root, replace=True)
     OmegaConf.register_new_resolver("gantool_slug", lambda *, _root_: _slug_of_job(_root_), replace=True)
     OmegaConf.register_new_resolver("gantool_groups", lambda *, _root_: groups_help(_root_), replace=True)
     OmegaConf.register_new_resolver("gantool_keys", lambda *, _root_: keys_help(_root_), replace=True)
