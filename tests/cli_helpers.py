@@ -55,8 +55,8 @@ def fake_train(cfg: DictConfig) -> float | None:
     if cfg.seed == 666:
         raise ValueError("what a bug says")
     folder.root.mkdir(parents=True, exist_ok=True)
-    folder.config.write_text(OmegaConf.to_yaml(cfg, resolve=True))
-    folder.overrides.write_text(yaml.safe_dump(overrides))
+    folder.config.write_text(OmegaConf.to_yaml(cfg, resolve=True), "utf-8")
+    folder.overrides.write_text(yaml.safe_dump(overrides), "utf-8")
     runs = status.read(folder).get("runs", 0) + 1
     status.update(folder, state="running", overrides=overrides, started=status.now(), runs=runs, error=None)
     if cfg.seed == 130:
@@ -67,4 +67,4 @@ def fake_train(cfg: DictConfig) -> float | None:
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "status.json").read_text())
+    return json.loads((folder / "status.json").read_text("utf-8"))

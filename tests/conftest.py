@@ -7,10 +7,12 @@ from pathlib import Path
 
 import hydra
 import pytest
+import torch
 from omegaconf import DictConfig
 
 import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
 from gantool.config.schema import conf_dir
+from gantool.engine import precision
 
 Compose = Callable[..., DictConfig]
 
@@ -27,6 +29,21 @@ def ctrl_c_is_heard() -> None:
     """A shell starts what it runs in the background deaf to Ctrl-C; tests that send one expect it to be heard."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu(request: pytest.FixtureRequest) -> Iterator[None]:
+    """`device=auto` is the CPU, whatever the machine has; not in modules marked `gpu`, nor under a simulated GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("gpu") is None:
+            choose, asked = precision.choose_device, torch.cuda.is_available
+
+            def choose_here(name: str) -> torch.device:
+                return choose("cpu" if name == "auto" and torch.cuda.is_available is asked else name)
+
+            patch.setattr(precision, "choose_device", choose_here)
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that a test starts
+        yield
 
 
 @pytest.fixture(scope="module")

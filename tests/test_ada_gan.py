@@ -317,7 +317,7 @@ def state(run: str, step: int) -> dict[str, Any]:
 
 
 def rows(run: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 @pytest.mark.parametrize(("data", "killed"), [(RING, (4, 5)), (DIGITS, (8, 13))], ids=["ring", "digits"])

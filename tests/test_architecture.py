@@ -109,7 +109,7 @@ def test_there_are_no_cycles():
 
 
 def test_package_files_are_empty():
-    full = {name for name, path in FILES.items() if path.name == "__init__.py" and path.read_text().strip()}
+    full = {name for name, path in FILES.items() if path.name == "__init__.py" and path.read_text("utf-8").strip()}
     assert full == {"gantool"}
     assert not ours(imports("gantool", early=True))
 

@@ -64,14 +64,18 @@ def test_resumed_with_another_base_and_another_objective(gantool: Gantool):
     assert gantool("train", *run).code == 0
     changed = gantool("train", "resume=run", "objective.base=least_squares", "steps=6")
     assert changed.code == 0, changed.err
-    assert yaml.safe_load(Path("run/config.yaml").read_text())["objective"]["base"]["_target_"].endswith("LeastSquares")
+    assert yaml.safe_load(Path("run/config.yaml").read_text("utf-8"))["objective"]["base"]["_target_"].endswith(
+        "LeastSquares"
+    )
     same = gantool("train", "resume=run", "steps=8")
     assert same.code == 0, same.err
-    assert yaml.safe_load(Path("run/config.yaml").read_text())["objective"]["base"]["_target_"].endswith("LeastSquares")
+    assert yaml.safe_load(Path("run/config.yaml").read_text("utf-8"))["objective"]["base"]["_target_"].endswith(
+        "LeastSquares"
+    )
     other = gantool("train", "resume=run", "objective=minimax", "steps=9")
     assert other.code == 0, other.err
-    assert "base" not in yaml.safe_load(Path("run/config.yaml").read_text())["objective"]
-    assert json.loads(Path("run/status.json").read_text())["step"] == 9
+    assert "base" not in yaml.safe_load(Path("run/config.yaml").read_text("utf-8"))["objective"]
+    assert json.loads(Path("run/status.json").read_text("utf-8"))["step"] == 9
 
 
 def test_a_sweep_over_bases_has_a_folder_for_each(gantool: Gantool):

@@ -85,7 +85,7 @@ serve(Toy)
 
 
 def test_a_process_answers_is_refused_and_dies_in_words(tmp_path: Path):
-    (tmp_path / "toy.py").write_text(TOY)
+    (tmp_path / "toy.py").write_text(TOY, "utf-8")
     paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
     with Process("toy", 3, os.environ | {"PYTHONPATH": paths}) as toy:
         assert toy.answer() == "ready"
@@ -409,8 +409,12 @@ def test_a_sweep_of_benches_is_a_table_and_a_picture_and_no_run(gantool: Command
     ]  # fmt: skip
     assert (folder / "growth.png").read_bytes().startswith(b"\x89PNG") and str(folder.name) in result.out
     job = folder / "batch_size-16_dataset.resolution-8"
-    assert json.loads((job / "bench.json").read_text())["images_per_second"] == {"low": 80, "median": 160, "high": 320}
-    assert "| images/s | 160 (80 to 320) |" in (job / "bench.md").read_text()
+    assert json.loads((job / "bench.json").read_text("utf-8"))["images_per_second"] == {
+        "low": 80,
+        "median": 160,
+        "high": 320,
+    }
+    assert "| images/s | 160 (80 to 320) |" in (job / "bench.md").read_text("utf-8")
     assert runs_below(tmp_path) == [] and "there are no runs" in refusal(find, "latest")
 
 
@@ -460,6 +464,6 @@ def test_whom_training_trusts_sampling_trusts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "python", lambda: [sys.executable, "-c", ASKED])
     assert len(bench.startup(["objective=mine", "trust=[my_gan]", "--config-dir", "my_conf"])) == 2
-    train, sample = (Path(name).read_text().splitlines() for name in ("train", "sample"))
+    train, sample = (Path(name).read_text("utf-8").splitlines() for name in ("train", "sample"))
     assert train[:4] == ["objective=mine", "trust=[my_gan]", "--config-dir", "my_conf"]
     assert [key.partition("=")[0] for key in sample] == ["trust", "run", "out"] and sample[0] == "trust=[my_gan]"

@@ -19,7 +19,7 @@ from toys import composed_game, pictures, plain, points, refusal
 def package(tmp_path, monkeypatch):
     """A folder of the user's own, importable, with a module that tells when it is imported."""
     (tmp_path / "my_gan").mkdir()
-    (tmp_path / "my_gan" / "__init__.py").write_text("")
+    (tmp_path / "my_gan" / "__init__.py").write_text("", "utf-8")
     (tmp_path / "my_gan" / "ideas.py").write_text(
         textwrap.dedent("""
             from pathlib import Path
@@ -47,7 +47,8 @@ def package(tmp_path, monkeypatch):
             class Narrow(Generator):
                 def __init__(self, shape, latent_dim):
                     super().__init__(shape, latent_dim)
-        """)
+        """),
+        "utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path / "my_gan"
@@ -292,7 +293,8 @@ def test_ranges_of_a_users_own_class_are_checked(tmp_path, monkeypatch):
         "from gantool.game.ranges import Positive\n\n\n"
         "class Ranged(Objective):\n"
         "    def __init__(self, margin: Positive = 1.0, other: 'Whatever' = None):\n"
-        "        super().__init__()\n"
+        "        super().__init__()\n",
+        "utf-8",
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     builder, node = Builder(("ranged_gan",)), {"_target_": "ranged_gan.Ranged", "margin": -1.0, "other": 3}

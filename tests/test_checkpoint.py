@@ -138,7 +138,7 @@ def saved(folder, *steps):
 
 def test_last_passes_over_a_truncated_checkpoint_and_says_so(folder, caplog):
     saved(folder, 9, 10, 200)
-    (folder.checkpoints / "step_x.pt").write_text("not ours")
+    (folder.checkpoints / "step_x.pt").write_text("not ours", "utf-8")
     assert checkpoint.steps(folder) == [9, 10, 200]
     assert checkpoint.choose(folder, "last") == folder.checkpoint(200)
     os.truncate(folder.checkpoint(200), 100)
@@ -184,7 +184,7 @@ def test_keep_never_deletes_what_was_just_written(folder):
 
 def test_keep_clears_what_a_killed_writer_left(folder):
     saved(folder, 1)
-    (folder.checkpoints / ".step_00000002.pt.123.tmp").write_text("half")
+    (folder.checkpoints / ".step_00000002.pt.123.tmp").write_text("half", "utf-8")
     checkpoint.keep(folder, 1, None)
     assert files(folder.checkpoints) == ["step_00000001.pt"]
 
@@ -193,7 +193,7 @@ def test_rewind_forgets_what_came_later(folder):
     saved(folder, 5, 10, 15)
     for step in (5, 10, 15):
         write_atomically(folder.grid(step), lambda file: file.write(b"x"))
-    (folder.samples / "step_final.png").write_text("mine")
+    (folder.samples / "step_final.png").write_text("mine", "utf-8")
     checkpoint.rewind(folder, 10)
     assert checkpoint.steps(folder) == [5, 10]
     assert files(folder.samples) == ["step_00000005.png", "step_00000010.png", "step_final.png"]

@@ -154,6 +154,6 @@ def test_a_run_writes_the_columns(gantool: Gantool):
     assert refused.code == 2 and "architecture.class_conditional=true" in refused.err and not Path("run").exists()
     done = gantool(*short, *metrics, "architecture.class_conditional=true")
     assert done.code == 0, done.err
-    row = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    row = json.loads(Path("run/metrics.jsonl").read_text("utf-8").splitlines()[-1])
     assert {"class_accuracy", "class_accuracy_worst", "class_kl"} <= set(row)
     assert row["class_accuracy"] < 0.5  # nothing has been learnt

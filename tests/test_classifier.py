@@ -125,7 +125,7 @@ def test_a_damaged_file_is_made_again(cache, damage, caplog):
 
 
 def test_where_nothing_can_be_kept_it_works(tmp_path, monkeypatch, caplog):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", "utf-8")
     monkeypatch.setenv("GANTOOL_CACHE", str(tmp_path / "file"))
     assert Classifier(dataset()).accuracy > 0.97
     assert "again" in caplog.text and str(place("classifier", [])).startswith(str(tmp_path))
@@ -136,12 +136,12 @@ def _print(queue) -> None:
 
 
 def test_processes_at_once(cache):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # after a fork torch's threads would be missing
     queue = context.Queue()
     jobs = [context.Process(target=_print, args=(queue,)) for _ in range(3)]
     for job in jobs:
         job.start()
-    assert len({queue.get(timeout=60) for _ in jobs}) == 1
+    assert len({queue.get(timeout=120) for _ in jobs}) == 1
     for job in jobs:
         job.join()
     assert len(list(cache.iterdir())) == 1  # and no temporary file

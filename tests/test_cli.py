@@ -194,7 +194,7 @@ MY_FILES = {
 def test_mistake_in_the_users_own_files(gantool: Gantool, tmp_path: Path, argv: list[str], said: list[str]):
     for name, text in MY_FILES.items():
         (tmp_path / "my" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "my" / name).write_text(text)
+        (tmp_path / "my" / name).write_text(text, "utf-8")
     result = gantool("train", "--config-dir", "my", *argv)
     assert result.code == 2 and all(words in result.err for words in said), result.err
     assert [path for path in files(tmp_path) if not path.startswith("my")] == []
@@ -202,7 +202,7 @@ def test_mistake_in_the_users_own_files(gantool: Gantool, tmp_path: Path, argv: 
 
 def test_users_own_option_is_offered_in_help(gantool: Gantool, tmp_path: Path):
     (tmp_path / "my" / "objective").mkdir(parents=True)
-    (tmp_path / "my" / "objective" / "mine.yaml").write_text("# My own. Source: me.\n_target_: my_gan.Mine\n")
+    (tmp_path / "my" / "objective" / "mine.yaml").write_text("# My own. Source: me.\n_target_: my_gan.Mine\n", "utf-8")
     assert "mine" in gantool("train", "--help", "-cd", "my").out
 
 
@@ -259,7 +259,7 @@ def test_two_runs_started_together_have_two_folders(gantool: Gantool, fake: None
 
 
 def test_users_class_beside_the_current_folder_imports(gantool: Gantool, monkeypatch, tmp_path: Path):
-    (tmp_path / "my_only_gan.py").write_text("")
+    (tmp_path / "my_only_gan.py").write_text("", "utf-8")
     monkeypatch.setattr("gantool.commands.train.run", lambda cfg: __import__("my_only_gan") and None)
     assert gantool("train", "hydra.run.dir=r").code == 0
     sys.modules.pop("my_only_gan")
@@ -270,7 +270,7 @@ def test_bug_is_one_sentence_and_a_traceback_in_a_file(gantool: Gantool, fake: N
     assert result.code == 1
     assert "gantool train: internal error: ValueError: what a bug says" in result.err and "Traceback" not in result.err
     log = Path(re.search(r"the traceback is in (\S+);", result.err)[1])
-    assert "in fake_train" in log.read_text()
+    assert "in fake_train" in log.read_text("utf-8")
     log.unlink()
     assert files(tmp_path) == []
 
@@ -286,7 +286,7 @@ def test_bug_in_the_middle_of_a_run_is_in_its_log(gantool: Gantool, monkeypatch,
     monkeypatch.setattr("gantool.commands.train.run", run)
     result = gantool("train", "hydra.run.dir=r")
     assert result.code == 1 and "the traceback is in " in result.err and "train.log" in result.err
-    assert "ZeroDivisionError: bug" in (tmp_path / "r" / "train.log").read_text()
+    assert "ZeroDivisionError: bug" in (tmp_path / "r" / "train.log").read_text("utf-8")
     assert read_status(tmp_path / "r")["state"] == "failed" and "bug" in read_status(tmp_path / "r")["error"]
 
 
@@ -321,7 +321,7 @@ def test_end_of_a_run(gantool: Gantool, monkeypatch, tmp_path: Path, error: Base
     assert result.code == code
     assert result.err.count("gantool train: ") == 1 and "Error executing job" not in result.err
     assert read_status(tmp_path / "r")["state"] == state
-    assert (tmp_path / "r" / "train.log").read_text().count("\n") == 1
+    assert (tmp_path / "r" / "train.log").read_text("utf-8").count("\n") == 1
 
 
 def test_mistake_does_not_touch_a_folder_that_was_there(gantool: Gantool, tmp_path: Path):
@@ -358,7 +358,7 @@ def test_sample_of_several_runs_goes_on_after_a_failure(gantool: Gantool, monkey
     for name in "ab":
         Path(name).mkdir()
         for file in ("config.yaml", "status.json"):
-            Path(name, file).write_text("{}")
+            Path(name, file).write_text("{}", "utf-8")
     result = gantool("sample", "-m", "run=a,b")
     assert seen == ["a", "b"] and result.code == 1 and "a is no run" in result.err and "Traceback" not in result.err
 
@@ -392,12 +392,12 @@ def test_a_key_that_is_newer_than_the_run_has_its_usual_value(gantool: Gantool, 
     """Though today's recipe sets it."""
     recipe = tmp_path / "mine" / "experiment" / "typical.yaml"
     recipe.parent.mkdir(parents=True)
-    recipe.write_text("# @package _global_\n# Typical latents. Source: this test.\ntruncation: 1.5\n")
+    recipe.write_text("# @package _global_\n# Typical latents. Source: this test.\ntruncation: 1.5\n", "utf-8")
     train = partial(gantool, "train", "--config-dir", "mine")
     assert train("hydra.run.dir=r", "experiment=typical").code == 0
     config = tmp_path / "r" / "config.yaml"
-    assert "truncation: 1.5\n" in config.read_text()
-    config.write_text(config.read_text().replace("truncation: 1.5\n", ""))
+    assert "truncation: 1.5\n" in config.read_text("utf-8")
+    config.write_text(config.read_text("utf-8").replace("truncation: 1.5\n", ""), "utf-8")
     assert "\ntruncation: null\n" in train("resume=r", "--cfg", "job").out
     assert "\ntruncation: 2\n" in train("resume=r", "truncation=2", "--cfg", "job").out
 
@@ -418,10 +418,10 @@ def test_resume_pins_what_conf_says_differently_today():
 def test_resume_of_an_edited_configuration_restores_every_value(gantool: Gantool, fake: None, tmp_path: Path):
     gantool("train", "hydra.run.dir=r", "optimizer=rmsprop", "best.mode=max")
     config = tmp_path / "r" / "config.yaml"
-    edited = config.read_text().replace("batch_size: 64", "batch_size: 48").replace("mode: max", "mode: min")
-    config.write_text(edited)
+    edited = config.read_text("utf-8").replace("batch_size: 64", "batch_size: 48").replace("mode: max", "mode: min")
+    config.write_text(edited, "utf-8")
     assert gantool("train", "resume=r").code == 0
-    assert config.read_text() == edited
+    assert config.read_text("utf-8") == edited
     overrides = resume._read(tmp_path / "r" / "overrides.yaml")
     assert set(overrides) == {"optimizer=rmsprop", "best.mode=max", "++batch_size=48", "++best.mode='min'"}
     assert gantool("train", "resume=r", "seed=9").code == 0  # and again: no pin is written twice
@@ -437,9 +437,10 @@ def saved(gantool: Gantool, fake: None, tmp_path: Path) -> Path:
 def test_saved_hydra_settings_are_not_executed(gantool: Gantool, saved: Path, tmp_path: Path):
     plant = f"{{_target_: pathlib.Path.touch, self: {{_target_: pathlib.Path, _args_: [{tmp_path}/planted]}}}}"
     config = saved / "config.yaml"
-    config.write_text(config.read_text() + f"hydra:\n  callbacks:\n    x: {plant}\n")
+    config.write_text(config.read_text("utf-8") + f"hydra:\n  callbacks:\n    x: {plant}\n", "utf-8")
     (saved / "overrides.yaml").write_text(
-        f"- dataset=ring\n- '+hydra.callbacks.x={plant}'\n- hydra/launcher=evil\n- hydra.mode=MULTIRUN\n- seed=2\n"
+        f"- dataset=ring\n- '+hydra.callbacks.x={plant}'\n- hydra/launcher=evil\n- hydra.mode=MULTIRUN\n- seed=2\n",
+        "utf-8",
     )
     assert gantool("train", "resume=r").code == 0
     assert not (tmp_path / "planted").exists()
@@ -449,7 +450,7 @@ def test_saved_hydra_settings_are_not_executed(gantool: Gantool, saved: Path, tm
 @pytest.mark.parametrize("text", ["seed: ${oc.env:SECRET}", "best: {mode: 'a${oc.env:SECRET}'}", "${oc.env:SECRET}: 1"])
 def test_saved_interpolation_is_refused(gantool: Gantool, saved: Path, monkeypatch, text: str):
     monkeypatch.setenv("SECRET", "s3cr3t")
-    (saved / "config.yaml").write_text(text)
+    (saved / "config.yaml").write_text(text, "utf-8")
     result = gantool("train", "resume=r")
     assert result.code == 2 and "interpolation" in result.err and "s3cr3t" not in result.err
 
@@ -459,7 +460,7 @@ def test_saved_override_with_an_interpolation_is_not_replayed(
     gantool: Gantool, saved: Path, monkeypatch, override: str
 ):
     monkeypatch.setenv("SECRET", "s3cr3t")
-    (saved / "overrides.yaml").write_text(f"- dataset=ring\n- '{override}'\n")
+    (saved / "overrides.yaml").write_text(f"- dataset=ring\n- '{override}'\n", "utf-8")
     result = gantool("train", "resume=r", "--cfg", "job", "--resolve")
     assert result.code == 0 and "s3cr3t" not in result.out
 
@@ -473,11 +474,12 @@ def test_a_dataset_of_ones_own_that_breaks_its_promise_is_named(gantool: Gantool
         "    def __init__(self, wrong: str): self.wrong = wrong\n"
         "    def load(self, split='train'):\n"
         "        kind = torch.float64 if split == self.wrong else torch.float32\n"
-        "        return Images(torch.zeros(100, 2, dtype=kind), torch.full((100,), -1))\n"
+        "        return Images(torch.zeros(100, 2, dtype=kind), torch.full((100,), -1))\n",
+        "utf-8",
     )
     option = tmp_path / "mine" / "dataset" / "points.yaml"
     option.parent.mkdir(parents=True)
-    option.write_text("# Mine. Source: this test.\n_target_: my_data.Points\nwrong: none\n")
+    option.write_text("# Mine. Source: this test.\n_target_: my_data.Points\nwrong: none\n", "utf-8")
     before = files(tmp_path)
     for split in ("train", "test"):
         own = ("--config-dir", "mine", "trust=[my_data]", "dataset=points", f"dataset.wrong={split}")
@@ -489,11 +491,11 @@ def test_a_dataset_of_ones_own_that_breaks_its_promise_is_named(gantool: Gantool
 def test_saved_trust_is_not_trusted_and_a_foreign_class_is_not_imported(gantool: Gantool, saved: Path, monkeypatch):
     monkeypatch.undo()  # the real command
     monkeypatch.chdir(saved.parent)
-    (saved.parent / "evil_gan.py").write_text("open('imported', 'w')\nclass Evil: ...\n")
-    config = (saved / "config.yaml").read_text()
+    (saved.parent / "evil_gan.py").write_text("open('imported', 'w')\nclass Evil: ...\n", "utf-8")
+    config = (saved / "config.yaml").read_text("utf-8")
     config = config.replace("gantool.objectives.non_saturating.NonSaturating", "evil_gan.Evil")
-    (saved / "config.yaml").write_text(config.replace("trust: []", "trust: [evil_gan]"))
-    (saved / "overrides.yaml").write_text("- dataset=ring\n- trust=[evil_gan]\n")
+    (saved / "config.yaml").write_text(config.replace("trust: []", "trust: [evil_gan]"), "utf-8")
+    (saved / "overrides.yaml").write_text("- dataset=ring\n- trust=[evil_gan]\n", "utf-8")
     result = gantool("train", "resume=r", "steps=1")
     assert result.code == 2 and "'evil_gan.Evil' is outside gantool" in result.err
     assert not (saved.parent / "imported").exists()
@@ -513,7 +515,7 @@ def test_saved_trust_is_not_trusted_and_a_foreign_class_is_not_imported(gantool:
     ],
 )
 def test_damaged_or_foreign_run_is_refused(gantool: Gantool, saved: Path, name: str, text: str):
-    (saved / name).write_text(text + "\n")
+    (saved / name).write_text(text + "\n", "utf-8")
     result = gantool("train", "resume=r")
     assert result.code == 2 and "Traceback" not in result.err and "internal" not in result.err, result.err
     assert not Path("planted").exists()
@@ -541,7 +543,7 @@ def test_damaged_or_foreign_run_is_refused(gantool: Gantool, saved: Path, name: 
 )
 def test_completion(gantool: Gantool, monkeypatch, tmp_path: Path, line: str, words: list[str]):
     (tmp_path / "my" / "objective").mkdir(parents=True)
-    (tmp_path / "my" / "objective" / "mine.yaml").write_text("_target_: my_gan.Mine\n")
+    (tmp_path / "my" / "objective" / "mine.yaml").write_text("_target_: my_gan.Mine\n", "utf-8")
     monkeypatch.setenv("COMP_LINE", line)
     assert gantool("-sc", "query=bash") == (0, " ".join(words) + "\n", "")
 
@@ -556,7 +558,7 @@ def test_an_option_that_a_built_in_one_hides_is_told(gantool: Gantool, tmp_path:
     for name in ("minimax", "mine"):
         file = tmp_path / "conf" / "objective" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("# Mine. Source: me.\n_target_: mine.Mine\n")
+        file.write_text("# Mine. Source: me.\n_target_: mine.Mine\n", "utf-8")
     told = gantool("train", "--config-dir", "conf", "--cfg", "job")
     assert told.code == 0
     assert "conf/objective/minimax.yaml is not used: a built-in option has its name" in told.err

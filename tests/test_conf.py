@@ -54,7 +54,7 @@ def test_option_says_what_it_is_and_where_it_is_from(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_option_has_the_keys_of_its_class(path):
-    for node in components(yaml.safe_load(path.read_text())):
+    for node in components(yaml.safe_load(path.read_text("utf-8"))):
         fields = signature(node["_target_"])
         if fields is not None and path.parent.name != "experiment":
             defaults = [key for item in node.get("defaults", []) if isinstance(item, dict) for key in item]
@@ -97,16 +97,16 @@ def test_reference_page_is_fresh():
 
 def test_stale_reference_page_is_noticed_and_mended(tmp_path):
     page = tmp_path / "README.md"
-    text = (conf_dir() / "README.md").read_text()
-    page.write_text(text.replace("`optimizer.generator.lr`", "`optimizer.generator.rate`"))
+    text = (conf_dir() / "README.md").read_text("utf-8")
+    page.write_text(text.replace("`optimizer.generator.lr`", "`optimizer.generator.rate`"), "utf-8")
     with pytest.raises(RunError, match="stale"):
         reference.main(["--check"], page)
     reference.main([], page)
-    assert page.read_text() == text
+    assert page.read_text("utf-8") == text
 
 
 def test_reference_page_has_every_option_and_root_key():
-    text = (conf_dir() / "README.md").read_text()
+    text = (conf_dir() / "README.md").read_text("utf-8")
     for path in FILES:
         assert f"| `{path.stem}` |" in text
     for key in ("batch_size", "best.metric", "truncation", "trick.ema.half_life", "architecture.generator.hidden"):
@@ -152,14 +152,14 @@ def test_list_includes_a_users_own_folder(tmp_path, monkeypatch):
     own = tmp_path / "objective"
     own.mkdir()
     (own / "mine.yaml").write_text(
-        "# Mine. Source: a notebook.\n_target_: my_gan.Mine\nmargin: 1.0  # a margin\nplain: [1, 2]\n"
+        "# Mine. Source: a notebook.\n_target_: my_gan.Mine\nmargin: 1.0  # a margin\nplain: [1, 2]\n", "utf-8"
     )
-    (own / "minimax.yaml").write_text("# Hidden by ours. Source: nobody.\n_target_: my_gan.Mine\n")
+    (own / "minimax.yaml").write_text("# Hidden by ours. Source: nobody.\n_target_: my_gan.Mine\n", "utf-8")
     text = listed("objective", "--config-dir", str(tmp_path))
     assert re.search(r"mine  Mine\.\n +Source: a notebook\n +objective\.margin +=? ?1\.0 +a margin", text)
     assert "objective.plain" in text
     assert "Hidden by ours" not in text
-    (own / "broken.yaml").write_text("# Broken. Source: me.\na: [1\n")
+    (own / "broken.yaml").write_text("# Broken. Source: me.\na: [1\n", "utf-8")
     with pytest.raises(UsageError, match="broken.yaml"):
         list_command.run(["--config-dir", str(tmp_path)])
 

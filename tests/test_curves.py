@@ -133,7 +133,7 @@ def test_a_sweep_draws_its_settings_and_runs_draws_whatever_there_is(gantool: Ga
         for key, runs in drawn.items():
             for seed, rows in enumerate(runs, start=1):
                 file = tmp_path / f"outputs/all/{key.replace('=', '-')}_seed-{seed}/metrics.jsonl"
-                assert rows == [json.loads(line) for line in file.read_text().splitlines()]
+                assert rows == [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
 @pytest.mark.parametrize(

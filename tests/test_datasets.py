@@ -25,6 +25,13 @@ from gantool.game.images import to_channels
 CONF = Path(__file__).parents[1] / "conf" / "dataset"
 
 
+@pytest.mark.parametrize("given, root", [(None, "data"), ("", "data"), ("/elsewhere", "/elsewhere")])
+def test_where_data_lie(compose, monkeypatch, given, root):
+    """A variable that is empty is not set: data would be looked for in the current folder itself."""
+    monkeypatch.setenv("GANTOOL_DATA", given) if given is not None else monkeypatch.delenv("GANTOOL_DATA", False)
+    assert compose("dataset=mnist").dataset.root == root
+
+
 def test_every_option_is_built_from_its_file(monkeypatch, tmp_path):
     monkeypatch.setenv("GANTOOL_DATA", str(tmp_path))
     seen = {}
@@ -263,7 +270,7 @@ def test_damaged_files_are_said_to_be_damaged(tmp_path, keep):
 
 def test_a_failed_download_leaves_nothing_behind(tmp_path, monkeypatch):
     def no_network(self):
-        (Path(self.root) / "half").write_text("...")
+        (Path(self.root) / "half").write_text("...", "utf-8")
         raise URLError("no route to host")
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", no_network)

@@ -68,11 +68,11 @@ def test_equal_images_are_alike_and_opposite_ones_are_not(side):
     assert found.isfinite().all() and (found < 0.5).all() or side <= 2
 
 
-def measured(fakes, conditional: bool, pairs: int = 1000) -> dict[str, float]:
+def measured(fakes, conditional: bool, pairs: int = 1000, dataset=DIGITS) -> dict[str, float]:
     trained = SimpleNamespace(fakes=fakes, device=torch.device("cpu"), report=lambda *told: None)
     metric = Diversity(conditional, pairs)
-    metric.check(DIGITS, None)
-    return metric(trained, DIGITS)
+    metric.check(dataset, None)
+    return metric(trained, dataset)
 
 
 def drawn(n: int, label: int | None, seed: int = 0) -> Tensor:
@@ -95,6 +95,13 @@ def test_the_data_is_as_diverse_as_the_data(conditional):
 def test_within_a_class_images_are_more_alike():
     within, among = (measured(drawn, conditional)["ms_ssim_data"] for conditional in (True, False))
     assert within > among + 0.1
+
+
+def test_a_class_without_examples_is_left_out():
+    """As of a folder whose class has images in test/ only: nobody asks G for it."""
+    more = SimpleNamespace(names=("none", *DIGITS.names), shape=DIGITS.shape)
+    more.load = lambda split: DATA._replace(labels=DATA.labels + 1, names=more.names)
+    assert measured(lambda n, label: drawn(n, label - 1), True, dataset=more) == measured(drawn, True)
 
 
 def test_noise_is_more_diverse():

@@ -4,6 +4,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -94,6 +95,15 @@ def test_doctor_shows_each_gpu(told, monkeypatch):
     assert "device=cuda precision=bf16 for images, fp32 for points" in text
     monkeypatch.setattr("gantool.commands.doctor.find_spec", lambda name: None)
     assert re.search(r"^  torch\.compile +.*needs triton on a GPU", told()[1], re.M)
+
+
+def test_doctor_takes_an_empty_variable_for_none(told, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANTOOL_DATA", "")
+    monkeypatch.setenv("GANTOOL_CACHE", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = " ".join(told()[1].split())
+    assert f"{Path('data').absolute()}, " in text and "another is named by GANTOOL_DATA" in text
+    assert f"{tmp_path / '.cache' / 'gantool'}, " in text
 
 
 def test_doctor_finds_datasets_and_the_cache(told, tmp_path, monkeypatch):

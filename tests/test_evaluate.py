@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 def rows(run: str = "run") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 def state(run: str, step: int = 8) -> dict[str, Any]:
@@ -465,7 +465,7 @@ def test_a_metric_of_ones_own_gives_whatever_is_a_number(tmp_path: Path, value: 
     """Torch's and NumPy's too; the row is as if it had given Python's."""
     found = numbers_of({"mine": value, "other": np.int64(3)})
     Rows(tmp_path / "rows").append(found)
-    row = json.loads((tmp_path / "rows").read_text())
+    row = json.loads((tmp_path / "rows").read_text("utf-8"))
     assert (row["mine"], row["other"]) == (0.5, 3)
 
 
@@ -520,7 +520,7 @@ def variant(source: Path, target: str, **changes: Any) -> str:
     """A copy of a run, as if it had been trained with these settings."""
     shutil.copytree(source, target)
     folder = RunFolder(target)
-    folder.config.write_text(yaml.safe_dump(yaml.safe_load(folder.config.read_text()) | changes))
+    folder.config.write_text(yaml.safe_dump(yaml.safe_load(folder.config.read_text("utf-8")) | changes), "utf-8")
     overrides = status.read(folder)["overrides"]
     status.update(folder, overrides=[*overrides, *(f"{key}={value}" for key, value in changes.items())])
     return target
@@ -536,7 +536,7 @@ def test_runs_that_differ_in_their_seed_are_one_row(gantool: Gantool, made: Path
     done = gantool("evaluate", "-m", f"run=outputs/s,{other},{empty}", *wide)
     assert done.code == 1 and f"{empty} has no" in done.out
     (folder,) = Path("outputs/evaluate").iterdir()
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
     found = {one["name"]: (one["done"], one["figures"].get("modes_high_quality")) for one in summary["settings"]}
     values = [evaluated(run)[0]["modes_high_quality"] for run in pair]
     assert len(set(values)) == 2
@@ -581,12 +581,12 @@ def test_one_run_by_several_seeds_of_samples_is_a_row_with_its_name(gantool: Gan
     run = variant(made / "raw", "outputs/one")
     assert gantool("evaluate", "-m", f"run={run}", "seed=1,2", "metric=[modes]", "metric.modes.samples=300").code == 0
     (folder,) = Path("outputs/evaluate").iterdir()
-    settings = json.loads((folder / "summary.json").read_text())["settings"]
+    settings = json.loads((folder / "summary.json").read_text("utf-8"))["settings"]
     assert [(one["name"], one["done"]) for one in settings] == [("outputs/one", 2)]
 
 
 def test_what_was_not_measured_alike_is_said(gantool: Gantool, made: Path) -> None:
-    metric = yaml.safe_load((made / "run/config.yaml").read_text())["metric"]["modes"]
+    metric = yaml.safe_load((made / "run/config.yaml").read_text("utf-8"))["metric"]["modes"]
     variant(made / "run", "a", metric={"modes": metric | {"samples": 100}})
     variant(made / "run", "b", metric={"modes": metric | {"samples": 200}})
     assert "modes.samples: 100, 200" in gantool("evaluate", "-m", "run=a,b").out

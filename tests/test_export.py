@@ -77,7 +77,8 @@ def test_what_cannot_be_traced_is_said_in_a_sentence(gantool: Gantool, tmp_path,
         "from gantool.architectures.mlp import Generator\n"
         "class Moody(Generator):\n"
         "    def forward(self, latent, label):\n"
-        "        return super().forward(latent, label) * (1 if latent.sum() > 0 else 2)\n"
+        "        return super().forward(latent, label) * (1 if latent.sum() > 0 else 2)\n",
+        "utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     own = ("trust=[mine]", "architecture.generator._target_=mine.Moody")

@@ -302,7 +302,7 @@ def test_a_run_has_all_of_them_and_what_they_depend_on(gantool: Gantool):
     run = ("train", "steps=2", "logger=[]", "hydra.run.dir=run", f"metric=[{','.join(names)}]", "features=classifier")
     done = gantool(*run, *(f"metric.{name}.samples=300" for name in names))
     assert done.code == 0, done.err
-    row = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    row = json.loads(Path("run/metrics.jsonl").read_text("utf-8").splitlines()[-1])
     assert row["fid"] > 10 and row["kid"] > 1 and row["precision"] == row["coverage"] == 0
     facts = row["measured"]["metrics"]
     for name in names:

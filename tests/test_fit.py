@@ -275,7 +275,8 @@ def test_in_a_sweep_the_others_run(gantool: Gantool):
     done = gantool("train", "-m", *SMALL, "objective=wasserstein,hinge", "hydra.sweep.dir=sweep")
     assert done.code != 0 and "1 done, 1 not done" in done.out
     told = {
-        name: json.loads(Path(f"sweep/objective-{name}/status.json").read_text()) for name in ("wasserstein", "hinge")
+        name: json.loads(Path(f"sweep/objective-{name}/status.json").read_text("utf-8"))
+        for name in ("wasserstein", "hinge")
     }
     assert told["hinge"]["state"] == "done"
     assert told["wasserstein"]["state"] == "failed" and "bounded slope" in told["wasserstein"]["error"]
@@ -330,10 +331,12 @@ def test_new_options_appear_by_themselves(tmp_path, monkeypatch):
         if path.stem not in ("minimax", "began", "non_saturating"):  # the last is the default
             path.unlink()
     for group, name, like in [("objective", "zeta", "hinge"), ("trick", "softening", "label_smoothing")]:
-        text = (conf_dir() / group / f"{like}.yaml").read_text()
-        (tmp_path / "conf" / group / f"{name}.yaml").write_text(text.replace(f"trick.{like}", f"trick.{name}"))
-    text = (conf_dir() / "architecture" / "mlp.yaml").read_text()
-    (tmp_path / "conf" / "architecture" / "mirror.yaml").write_text(text.replace("mlp.Discriminator", "mlp.Mirror"))
+        text = (conf_dir() / group / f"{like}.yaml").read_text("utf-8")
+        (tmp_path / "conf" / group / f"{name}.yaml").write_text(text.replace(f"trick.{like}", f"trick.{name}"), "utf-8")
+    text = (conf_dir() / "architecture" / "mlp.yaml").read_text("utf-8")
+    (tmp_path / "conf" / "architecture" / "mirror.yaml").write_text(
+        text.replace("mlp.Discriminator", "mlp.Mirror"), "utf-8"
+    )
     found = cells(compatibility.table.__wrapped__())
     assert found["zeta"]["softening"].startswith("no trick.softening changes")
     assert found["minimax"]["softening"] == "yes"

@@ -43,7 +43,7 @@ def test_every_suffix_in_any_case_and_nothing_hidden(root):
         save(root / f"{i}.{suffix.lower()}").rename(root / f"{i}.{suffix}")
     for hidden in ("._0.jpg", ".thumbs/a.png", "deep/.x/b.png", "__MACOSX/._c.png"):
         save(root / hidden)
-    (root / "notes.txt").write_text("not an image")
+    (root / "notes.txt").write_text("not an image", "utf-8")
     (root / "folder.png").mkdir()
     save(root / "folder.png" / "deep.png")
     os.mkfifo(root / "pipe.png")
@@ -166,10 +166,10 @@ def test_hold_out(root):
     ("make", "message"),
     [
         (lambda root: root.rmdir(), "there is no folder"),
-        (lambda root: (root.rmdir(), root.write_text("PK")), "is a file: give the folder"),
+        (lambda root: (root.rmdir(), root.write_text("PK", "utf-8")), "is a file: give the folder"),
         (lambda root: None, "holds no file: give a folder of images"),
         (lambda root: (root / "sub").mkdir(), "holds no file"),
-        (lambda root: (root / "a.txt").write_text(""), "holds no image .jpg, .*among its files, which are 1"),
+        (lambda root: (root / "a.txt").write_text("", "utf-8"), "holds no image .jpg, .*among its files, which are 1"),
     ],
 )
 def test_what_is_no_folder_of_images_is_told_in_a_sentence(root, make, message):
@@ -210,7 +210,7 @@ def test_names_that_are_not_utf8(root, caplog):
     for name in (b"caf\xe9", b"tea"):
         os.mkdir(os.path.join(os.fsencode(root), name))
         save(root / os.fsdecode(name) / "1.png")
-    (root / os.fsdecode(b"caf\xe9") / "2.png").write_text("broken")
+    (root / os.fsdecode(b"caf\xe9") / "2.png").write_text("broken", "utf-8")
     for _ in range(2):
         assert load(root).names == ("caf?", "tea")
     assert "caf?/2.png" in caplog.text.encode().decode()
@@ -242,8 +242,8 @@ def make_broken(root: Path) -> list[str]:
     (root / "bomb.png").write_bytes(bomb())
     (root / "empty.jpg").write_bytes(b"")
     (root / "head_only.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (root / "page.jpg").write_text("<html>404</html>")
-    (root / "postscript.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    (root / "page.jpg").write_text("<html>404</html>", "utf-8")
+    (root / "postscript.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "utf-8")
     (root / "zeros.png").write_bytes(bytes(5000))
     (root / "dangling.png").symlink_to(root / "nowhere.png")
     return sorted(path.name for path in root.iterdir())
@@ -355,7 +355,7 @@ def cut(path: Path) -> None:
 
 
 def lose_one(path: Path) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"skipped": {"0.png": ""}}))
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"skipped": {"0.png": ""}}), "utf-8")
 
 
 def zero(path: Path) -> None:
@@ -375,8 +375,8 @@ def zero(path: Path) -> None:
         lambda entry: (entry / "index.json").unlink(),
         lambda entry: cut(entry / "index.json"),
         lambda entry: lose_one(entry / "index.json"),
-        lambda entry: (entry / "index.json").write_text("[1, 2]"),
-        lambda entry: (entry / "index.json").write_text(json.dumps({"skipped": 3, "fingerprint": ""})),
+        lambda entry: (entry / "index.json").write_text("[1, 2]", "utf-8"),
+        lambda entry: (entry / "index.json").write_text(json.dumps({"skipped": 3, "fingerprint": ""}), "utf-8"),
     ],
 )
 def test_a_damaged_cache_is_rebuilt(root, cache, spoil):
@@ -410,7 +410,7 @@ def test_jobs_that_prepare_the_same_folder_at_once(root, cache):
 
 def cannot_write(tmp_path, monkeypatch):
     monkeypatch.setenv("GANTOOL_CACHE", str(tmp_path / "file" / "cache"))
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", "utf-8")
 
 
 def full_at_once(tmp_path, monkeypatch):
@@ -428,7 +428,7 @@ def full_midway(tmp_path, monkeypatch):
 def test_without_a_cache_images_stay_in_memory(root, cache, tmp_path, monkeypatch, caplog, trouble):
     for i in range(5):
         save(root / f"{i}.png", (i, 0, 0))
-    (root / "2.png").write_text("broken")
+    (root / "2.png").write_text("broken", "utf-8")
     trouble(tmp_path, monkeypatch)
     images = load(root)
     assert [red for red, _, _ in colours(images)] == [0, 1, 3, 4] and torch.is_tensor(images.pixels)
@@ -455,7 +455,7 @@ def test_a_map_larger_than_memory_is_read_here_and_there(root, cache, monkeypatc
     for memory, told in ((10**12, False), (500, True)):
         monkeypatch.setattr(folder_cache.memory, "of_machine", lambda memory=memory: memory)
         images = load(root)
-        maps = Path("/proc/self/smaps").read_text().split(str(entry(cache)))[1:]
+        maps = Path("/proc/self/smaps").read_text("utf-8").split(str(entry(cache)))[1:]
         assert len(images.pixels) == 2
         assert any(" rr " in each.split("VmFlags:")[1].splitlines()[0] for each in maps) is told
 

@@ -253,7 +253,7 @@ SHELVES = [path for shelf in ("objectives", "tricks") for path in sorted((PACKAG
 CLASSES = {
     f"{path.stem}.{node.name}": node
     for path in SHELVES
-    for node in ast.parse(path.read_text()).body
+    for node in ast.parse(path.read_text("utf-8")).body
     if isinstance(node, ast.ClassDef)
 }
 

@@ -84,7 +84,7 @@ def test_our_numbers_are_those_of_its_command_line(channels, side, n, weights, g
         f"inception_weights={weights}", "metric.kid.subsets=2", "metric.inception_score.splits=2",
     )  # fmt: skip
     assert done.code == 0, done.err
-    row = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    row = json.loads(Path("run/metrics.jsonl").read_text("utf-8").splitlines()[-1])
     dumped = gantool("sample", "run=run", "sampler=dump", f"n={n}", "seed=0", "out=samples")
     assert dumped.code == 0, dumped.err
     said = theirs_say(capfd, weights, "samples", "data", n)
@@ -124,7 +124,7 @@ def test_weights_that_cannot_be_had_are_refused(tmp_path, monkeypatch):
         "the file 'nowhere.pth' cannot be had (No such file" in said
         and "features=classifier or features=pixels" in said
     )
-    Path("text.pth").write_text("hello")
+    Path("text.pth").write_text("hello", "utf-8")
     torch.save({"a": torch.zeros(1)}, "other.pth")
     torch.save({"a": Trap()}, "trap.pth")
     for name in ("text", "other", "trap"):

@@ -32,7 +32,7 @@ def test_demo_draws_the_digit_it_is_asked_for(gantool: Gantool) -> None:
 
 def test_gradient_penalty_covers_the_ring(gantool: Gantool) -> None:
     assert gantool("train", "experiment=ring_gradient_penalty", "hydra.run.dir=run", "logger=[]").code == 0
-    last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    last = json.loads(Path("run/metrics.jsonl").read_text("utf-8").splitlines()[-1])
     assert last["modes_covered"] == 8
     assert last["modes_high_quality"] > 0.8
     assert last["modes_kl"] < 0.01

@@ -131,6 +131,6 @@ def test_neighbours_of_points(gantool: Gantool):  # noqa: F811
 def test_neighbours_need_the_data(gantool: Gantool):  # noqa: F811
     assert gantool("train", "hydra.run.dir=run", "steps=3", "batch_size=8", "logger=[]").code == 0
     config = Path("run/config.yaml")
-    config.write_text(config.read_text().replace("resolution: 8", "resolution: 10"))
+    config.write_text(config.read_text("utf-8").replace("resolution: 8", "resolution: 10"), "utf-8")
     done = gantool("sample", "run=run", "sampler=neighbours", "n=4")
     assert done.code == 2 and "the data now has the shape [1, 10, 10], not the run's [1, 8, 8]" in done.err

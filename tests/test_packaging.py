@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -54,6 +55,21 @@ def test_wheel_has_the_command_the_version_and_the_licence(wheel):
     for line in ("Requires-Python: >=3.11", "License-Expression: MIT", "Requires-Dist: hydra-core<1.4,>=1.3.8"):
         assert line in metadata
     assert f"{info}/licenses/LICENSE" in archive.namelist()
+
+
+def test_wheel_says_that_it_is_typed(wheel):
+    """A marker file (PEP 561): else type checkers pass over what is annotated."""
+    assert "gantool/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
+def test_sdist_holds_what_its_tests_and_its_readme_need(tmp_path):
+    pytest.importorskip("hatchling")
+    sh(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path))
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"tests/test_packaging.py", ".ci/run", "outputs/demo.png", "conf/train.yaml", "Makefile"} <= names
+    assert not any("__pycache__" in name or name.endswith(".pt") for name in names)
 
 
 def test_there_is_no_python_file_among_the_configuration():
@@ -112,12 +128,12 @@ def test_make_says_which_python_it_needs(tmp_path):
 def test_ci_runs_everything():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    text = script.read_text()
+    text = script.read_text("utf-8")
     assert all(f"make --no-print-directory {target}" in text for target in ("test", "lint", "types"))
 
 
 def test_every_extra_is_capped_where_newer_plugins_crash():
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     for plugin in ("joblib", "slurm", "optuna", "ray"):
         assert all("<" in requirement for requirement in extras[plugin])
 

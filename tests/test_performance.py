@@ -182,7 +182,7 @@ def test_every_trick_has_its_line(tmp_path: Path, capsys: pytest.CaptureFixture,
     monkeypatch.setattr(costs.Runner, "seconds", timed)
     page = tmp_path / "PERFORMANCE.md"
     assert performance.run(["tricks", "--rounds", "1", "--page", str(page)]) == 0
-    text = page.read_text()
+    text = page.read_text("utf-8")
     assert text.startswith("# Performance\n") and "batch of 2" in text
     lines = [
         "| `ema` | 3.00 | 1.03 |",

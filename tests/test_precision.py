@@ -48,6 +48,15 @@ def test_precision_follows_device_and_data():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_missing_device_is_refused():
-    assert precision.choose_device("cpu") == torch.device("cpu")
+    assert precision.choose_device("cpu") == precision.choose_device("auto") == torch.device("cpu")
     with pytest.raises(UsageError, match="device=cuda: this torch sees no CUDA device"):
         precision.choose_device("cuda")
+
+
+@pytest.mark.parametrize("kind", ["cpu", "mps"])
+def test_only_apples_gpus_may_lack_a_deterministic_kernel(kind, monkeypatch):
+    told = []
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("torch.use_deterministic_algorithms", lambda mode, warn_only: told.append((mode, warn_only)))
+    precision.set_up(torch.device(kind), deterministic=True)
+    assert told == [(True, kind == "mps")]

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
 from gantool.errors import UsageError
-from gantool.priors.normal import Normal
+from gantool.priors.normal import Normal, bent
 from gantool.priors.sphere import Sphere
 from gantool.priors.truncated_normal import TruncatedNormal
 from gantool.priors.uniform import Uniform
@@ -72,6 +73,36 @@ def test_truncated_normal(t):
     density = math.exp(-(t**2) / 2) / math.sqrt(2 * math.pi)
     variance = 1 - 2 * t * density / float(high - low)
     assert float(z.square().mean()) == pytest.approx(variance, rel=0.02)
+
+
+class Dtypes(TorchDispatchMode):
+    """Those of everything that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        made = op(*args, **(kwargs or {}))
+        self.seen.add(made.dtype)
+        return made
+
+
+def test_truncated_normal_on_a_device_needs_no_float64():
+    """Apple's GPUs have none; the meta device stands for them."""
+    with Dtypes() as dtypes:
+        z = TruncatedNormal(1.0)(7, 5, torch.device("meta"))
+    assert z.shape == (7, 5) and dtypes.seen == {torch.float32}
+
+
+@pytest.mark.parametrize("t", [0.3, 2.0, 50.0])
+def test_truncated_normal_of_float32_draws(t):
+    """Those of float64 to five digits, in the tails too, but for the last before infinity."""
+    uniform = torch.linspace(0, 1, 10_001, dtype=torch.float64)[1:-1]
+    exact = bent(uniform, t)
+    assert torch.allclose(bent(uniform.float(), t).double(), exact, rtol=2e-4, atol=2e-6)
+    ends = bent(torch.tensor([0.0, 1 - 2**-24]), t)
+    assert ends.abs().max() < 6 and ends.abs().max() <= t
 
 
 @pytest.mark.parametrize("t", [9.0, 50.0])

@@ -17,7 +17,7 @@ def finished(base: Path, experiment: Experiment, seed: int, **last: float) -> No
     run.root.mkdir(parents=True)
     versions = {"torch": "2.x", "gantool": "0"}
     told = {"state": "done", "seconds": 60.0 + seed, "last": last, "device": "cpu", "precision": "fp32"}
-    run.status.write_text(json.dumps(told | {"versions": versions}))
+    run.status.write_text(json.dumps(told | {"versions": versions}), "utf-8")
 
 
 def test_figures_hold_or_not():
@@ -29,25 +29,27 @@ def test_figures_hold_or_not():
 def test_what_a_paper_reports_stands_beside_what_is_reached_and_has_its_place():
     """A line `# Paper: ...` is shown only beside a figure of ours, and ends with where it is to be found."""
     for path in (conf_dir() / "experiment").glob("*.yaml"):
-        line = results.PAPER.search(path.read_text())
-        assert ("# Paper" in path.read_text()) == bool(line)
+        line = results.PAPER.search(path.read_text("utf-8"))
+        assert ("# Paper" in path.read_text("utf-8")) == bool(line)
         assert not line or (path.stem in {each.name for each in results.stated()} and line[1].endswith(")"))
 
 
 def test_every_experiment_states_its_figures_in_the_form_that_is_read():
     """A line that says "Reaches" and is not understood would be a claim that nobody checks."""
     understood = {experiment.name for experiment in results.stated()}
-    claimed = {path.stem for path in (conf_dir() / "experiment").glob("*.yaml") if "Reaches" in path.read_text()}
+    claimed = {path.stem for path in (conf_dir() / "experiment").glob("*.yaml") if "Reaches" in path.read_text("utf-8")}
     assert understood == claimed
     assert all(read_option("experiment", conf_dir() / f"experiment/{name}.yaml").source for name in understood)
 
 
 def test_statement_is_read_from_the_yaml(tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "a.yaml").write_text("# A. Source: me.\n# Reaches: modes >= 8, kl <= 1e-2, x >= -0.5.\n")
-    (tmp_path / "experiment" / "b.yaml").write_text("# B. Source: me.\nsteps: 1\n")
+    (tmp_path / "experiment" / "a.yaml").write_text(
+        "# A. Source: me.\n# Reaches: modes >= 8, kl <= 1e-2, x >= -0.5.\n", "utf-8"
+    )
+    (tmp_path / "experiment" / "b.yaml").write_text("# B. Source: me.\nsteps: 1\n", "utf-8")
     (tmp_path / "experiment" / "c.yaml").write_text(
-        "# C. Source: me\n# Reaches: kl <= 1\n# Paper: kl 0.5 ± 0.1 (A 2017).\n"
+        "# C. Source: me\n# Reaches: kl <= 1\n# Paper: kl 0.5 ± 0.1 (A 2017).\n", "utf-8"
     )
     monkeypatch.setattr(results, "conf_dir", lambda: tmp_path)
     figures = (Figure("modes", ">=", 8.0), Figure("kl", "<=", 0.01), Figure("x", ">=", -0.5))
@@ -55,7 +57,7 @@ def test_statement_is_read_from_the_yaml(tmp_path, monkeypatch):
         Experiment("a", figures),
         Experiment("c", (Figure("kl", "<=", 1.0),), "kl 0.5 ± 0.1 (A 2017)"),
     ]
-    (tmp_path / "experiment" / "b.yaml").write_text("# Reaches: about 8\n")
+    (tmp_path / "experiment" / "b.yaml").write_text("# Reaches: about 8\n", "utf-8")
     assert "column >= number" in refusal(results.stated)
 
 
@@ -85,7 +87,7 @@ def test_a_run_that_failed_is_not_passed_over(tmp_path):
     assert "**no**: 1 of 2 seeds" in lines and not reached
     broken = results.folder_of(tmp_path, part, 1)
     broken.root.mkdir()
-    broken.status.write_text(json.dumps({"state": "diverged", "reason": "d_loss was no longer finite"}))
+    broken.status.write_text(json.dumps({"state": "diverged", "reason": "d_loss was no longer finite"}), "utf-8")
     lines, reached = results.table([part], range(2), tmp_path)
     assert "**no**: diverged, d_loss was no longer finite" in lines and not reached
 
@@ -99,20 +101,22 @@ def test_command_trains_what_is_missing_once_and_anew_when_it_changed(gantool: G
     monkeypatch.setattr(Experiment, "settings", lambda self, seed: [f"experiment={self.name}", *settings])
     printed = gantool("results", "--page", "page.md", "--folder", "runs")
     assert printed.code == 0 and "(modes_covered >= 0)" in printed.out
-    assert "(modes_covered >= 0)" in Path("page.md").read_text()
+    assert "(modes_covered >= 0)" in Path("page.md").read_text("utf-8")
     status = RunFolder(Path("runs") / f"{name}_seed_0").status
-    first = json.loads(status.read_text())
+    first = json.loads(status.read_text("utf-8"))
     assert first["step"] == 2
     assert gantool("results", "--page", "page.md", "--folder", "runs").code == 0
-    assert json.loads(status.read_text())["started"] == first["started"]
+    assert json.loads(status.read_text("utf-8"))["started"] == first["started"]
     settings[0] = "steps=3"
     assert gantool("results", name, "--page", "page.md", "--folder", "runs").code == 0
-    assert json.loads(status.read_text())["started"] != first["started"]
-    assert json.loads(status.read_text())["step"] == 3
+    assert json.loads(status.read_text("utf-8"))["started"] != first["started"]
+    assert json.loads(status.read_text("utf-8"))["step"] == 3
     config = Path("runs") / f"{name}_seed_0" / "config.yaml"
-    config.write_text(config.read_text().replace("truncation: null\n", ""))  # as of a gantool that knew no such key
+    config.write_text(
+        config.read_text("utf-8").replace("truncation: null\n", ""), "utf-8"
+    )  # as of a gantool that knew no such key
     folder = RunFolder(config.parent)
-    assert "truncation" not in config.read_text() and not results.is_older(tiny, 0, folder)
+    assert "truncation" not in config.read_text("utf-8") and not results.is_older(tiny, 0, folder)
     settings.append("truncation=1")
     assert results.is_older(tiny, 0, folder)
 

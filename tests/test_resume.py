@@ -76,11 +76,11 @@ SETTINGS = [
 
 @pytest.mark.parametrize("kind", ["points", "embedded", "torchvision", "folder", "streamed"])
 def test_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "killer.py").write_text(KILLER)
+    (tmp_path / "killer.py").write_text(KILLER, "utf-8")
     conf = tmp_path / "conf/trick"
     conf.mkdir(parents=True)
     (conf / "killer.yaml").write_text(
-        "# @package trick.killer\n# A test's. Source: gantool.\n_target_: killer.Killer\n"
+        "# @package trick.killer\n# A test's. Source: gantool.\n_target_: killer.Killer\n", "utf-8"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANTOOL_CACHE", str(tmp_path / "cache"))
@@ -102,7 +102,10 @@ def test_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path, monk
 
 def assert_equal_runs(whole: Path, broken: Path) -> None:
     compare(*(torch.load(run / "checkpoints/step_00000040.pt", weights_only=True) for run in (whole, broken)))
-    rows = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (whole, broken)]
+    rows = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+        for run in (whole, broken)
+    ]
     assert [row["step"] for row in rows[0]] == [7, 14, 21, 28, 35, 40]
     timeless = [[{key: value for key, value in row.items() if key not in TIMING} for row in run] for run in rows]
     assert timeless[0] == timeless[1]

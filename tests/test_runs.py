@@ -39,7 +39,7 @@ def folder_fixture(tmp_path):
 def made(root, **facts):
     run = RunFolder(root)
     root.mkdir(parents=True)
-    run.config.write_text("seed: 0\n")
+    run.config.write_text("seed: 0\n", "utf-8")
     status.update(run, state="done", **facts)
     return run
 
@@ -87,7 +87,7 @@ def test_names_are_those_that_are_documented():
 )
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error, becomes, says):
     path = tmp_path / "file"
-    path.write_text("old")
+    path.write_text("old", "utf-8")
 
     def write(file):
         file.write(b"half of the new")
@@ -96,7 +96,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error
     with pytest.raises(becomes) as caught:
         write_atomically(path, write)
     assert says in str(caught.value) and "\n" not in str(caught.value)
-    assert path.read_text() == "old" and files(tmp_path) == ["file"]
+    assert path.read_text("utf-8") == "old" and files(tmp_path) == ["file"]
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path):
@@ -121,12 +121,12 @@ except RunError as error:
 
 def test_a_new_file_has_the_rights_that_the_umask_gives(tmp_path):
     write_atomically(tmp_path / "new" / "file", lambda file: file.write(b"x"))
-    (tmp_path / "plain").write_text("x")
+    (tmp_path / "plain").write_text("x", "utf-8")
     assert (tmp_path / "new" / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_file_where_a_folder_is_needed_is_the_users_mistake(tmp_path):
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", "utf-8")
     with pytest.raises(UsageError, match="cannot write"):
         write_atomically(tmp_path / "file" / "grid.png", lambda file: file.write(b"x"))
     (tmp_path / "folder").mkdir()
@@ -149,7 +149,7 @@ def test_durations_are_short(seconds, text):
 
 def hydra_made(root):
     root.mkdir(parents=True)
-    (root / "train.log").write_text("refused\n")
+    (root / "train.log").write_text("refused\n", "utf-8")
     return RunFolder(root)
 
 
@@ -158,7 +158,7 @@ def test_a_run_that_never_began_leaves_no_folder(tmp_path, monkeypatch):
     hydra_made(Path("outputs/digits/wgan/new")).discard_if_unstarted()
     assert files(tmp_path) == []
     (tmp_path / "outputs").mkdir()
-    (tmp_path / "outputs" / "README.md").write_text("x")
+    (tmp_path / "outputs" / "README.md").write_text("x", "utf-8")
     hydra_made(tmp_path / "outputs/digits/wgan/new").discard_if_unstarted()
     assert files(tmp_path) == ["outputs", "outputs/README.md"]
     RunFolder("nowhere").discard_if_unstarted()
@@ -170,7 +170,7 @@ def test_a_folder_with_anything_else_in_it_stays_whole(tmp_path, monkeypatch, ex
     run = hydra_made(tmp_path / "outputs" / "new")
     path = run.root / extra
     path.parent.mkdir(exist_ok=True)
-    path.mkdir() if extra.endswith("/") else path.write_text("x")
+    path.mkdir() if extra.endswith("/") else path.write_text("x", "utf-8")
     before = files(tmp_path)
     run.discard_if_unstarted()
     assert files(tmp_path) == before
@@ -193,7 +193,7 @@ def test_latest_is_the_run_that_started_last(tmp_path):
     third = made(base / "multirun" / "s" / "job", started="2026-01-03T00:00:00.000+00:00")
     damaged = RunFolder(base / "damaged")
     damaged.root.mkdir()
-    damaged.status.write_text("{")
+    damaged.status.write_text("{", "utf-8")
     (base / "loop").symlink_to(base)
     assert [run.root for run in runs_below(base)] == [run.root for run in (damaged, first, second, third)]
     found, path = find("latest", base)
@@ -220,8 +220,8 @@ def test_a_run_is_found_by_folder_by_checkpoint_and_as_the_table_prints_it(folde
 def test_what_is_no_run_is_refused_with_a_sentence(folder, tmp_path):
     base = tmp_path / "outputs"
     (tmp_path / "empty").mkdir()
-    (tmp_path / "notes.txt").write_text("x")
-    (tmp_path / "alone.pt").write_text("x")
+    (tmp_path / "notes.txt").write_text("x", "utf-8")
+    (tmp_path / "alone.pt").write_text("x", "utf-8")
     made(base / "digits" / "two")
     made(tmp_path / "bare").config.unlink()
     checkpoint.save(folder.checkpoint(5), STATE)
@@ -249,7 +249,7 @@ def test_status_is_merged_and_strict_json(folder, tmp_path):
     assert status.read(RunFolder(tmp_path / "nowhere")) == {}
     status.update(folder, step=np.int64(3), last={"d_loss": math.nan, "g_loss": np.float32(0.5)}, tricks=("ema",))
     written = status.update(folder, state="failed")
-    assert written == status.read(folder) == json.loads(folder.status.read_text(), parse_constant=pytest.fail)
+    assert written == status.read(folder) == json.loads(folder.status.read_text("utf-8"), parse_constant=pytest.fail)
     assert written["step"] == 3 and written["last"] == {"d_loss": None, "g_loss": 0.5} and written["tricks"] == ["ema"]
     assert written["started"] < written["updated"] <= status.now()
 
@@ -296,18 +296,21 @@ def test_the_git_revision_says_whether_files_differ(tmp_path, monkeypatch):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
 
-    monkeypatch.setattr(status, "__file__", str(tmp_path / "site" / "gantool" / "runs" / "status.py"))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(status, "__file__", str(tmp_path / "gantool" / "runs" / "status.py"))
     assert status.git_revision() is None
     git("init")
     assert status.git_revision() is None
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", "utf-8")
     git("add", "file")
     git("commit", "-m", "x")
     commit = git("rev-parse", "HEAD").stdout.strip()
     assert status.git_revision() == commit
-    (tmp_path / "file").write_text("y")
+    (tmp_path / "file").write_text("y", "utf-8")
     assert status.git_revision() == commit + "+dirty"
+    monkeypatch.chdir(tmp_path)  # gantool as installed into an environment in a repository of the user's
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(status, "__file__", str(tmp_path / "site" / "gantool" / "runs" / "status.py"))
+        assert status.git_revision() is None
     monkeypatch.setenv("PATH", "")
     assert status.git_revision() is None
 
@@ -323,7 +326,7 @@ def test_rows_are_read_as_written_and_nan_is_null(tmp_path):
     rows.append({"step": 1, "d_loss": 0.1 + 0.2, "fid": np.float64(2.5)})
     rows.append({"step": 2, "d_loss": math.inf, "ok": True})
     assert (
-        path.read_text()
+        path.read_text("utf-8")
         == '{"step": 1, "d_loss": 0.30000000000000004, "fid": 2.5}\n{"step": 2, "d_loss": null, "ok": true}\n'
     )
     assert read(path) == [{"step": 1, "d_loss": 0.1 + 0.2, "fid": 2.5}, {"step": 2, "d_loss": None, "ok": True}]
@@ -332,10 +335,10 @@ def test_rows_are_read_as_written_and_nan_is_null(tmp_path):
 def test_truncate_drops_later_rows_and_a_half_written_one(tmp_path):
     path = tmp_path / "metrics.jsonl"
     whole = '{"step":5,  "a": 1.0}\n{"step": 10, "a": 2}\n'  # odd spacing: the bytes must stay
-    path.write_text(whole + '{"step": 15, "a": 3}\n{"step": 7, "a"')
+    path.write_text(whole + '{"step": 15, "a": 3}\n{"step": 7, "a"', "utf-8")
     assert [row["step"] for row in read(path)] == [5, 10, 15]
     Rows(path).truncate(10)
-    assert path.read_text() == whole
+    assert path.read_text("utf-8") == whole
     Rows(path).append({"step": 11})
     assert [row["step"] for row in read(path)] == [5, 10, 11]
 
@@ -343,13 +346,13 @@ def test_truncate_drops_later_rows_and_a_half_written_one(tmp_path):
 def test_what_another_process_appends_meanwhile_stays(tmp_path, monkeypatch):
     """`gantool evaluate` adds its row after the training has looked at how long the file is, and before it writes."""
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n')
+    path.write_text('{"step": 1}\n', "utf-8")
 
     class Watched(io.FileIO):
         def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
             found = super().seek(offset, whence)
             if whence == os.SEEK_END:
-                path.write_text(path.read_text() + '{"step": 1, "fid": 2}\n')
+                path.write_text(path.read_text("utf-8") + '{"step": 1, "fid": 2}\n', "utf-8")
             return found
 
     monkeypatch.setattr(rows, "open", lambda file, mode, buffering: Watched(file, "a+"), raising=False)
@@ -359,7 +362,7 @@ def test_what_another_process_appends_meanwhile_stays(tmp_path, monkeypatch):
 
 def test_a_damaged_row_in_the_middle_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
+    path.write_text('{"step": 1}\n{"ste\n{"step": 3}\n', "utf-8")
     with pytest.raises(UsageError, match="line 2"):
         read(path)
 
@@ -421,7 +424,7 @@ def test_no_runs_is_said_kindly_and_mistakes_are_refused(three, tmp_path, capsys
         runs_command(["nowhere"])
     with pytest.raises(UsageError, match="cannot sort by 'fidd': choose one of .*fid"):
         runs_command([str(three), "--sort", "fidd"])
-    (three / "a" / "status.json").write_text("{")
+    (three / "a" / "status.json").write_text("{", "utf-8")
     runs_command([str(three)])
     assert "unreadable" in capsys.readouterr().out
 

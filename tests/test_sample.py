@@ -293,8 +293,8 @@ PLANTED = [
 
 @pytest.mark.parametrize("planted", PLANTED)
 def test_config_of_a_stranger_cannot_name_code_to_run(digits: Gantool, planted: str) -> None:
-    text = (RUN / "config.yaml").read_text()
-    (RUN / "config.yaml").write_text(text.replace("gantool.priors.normal.Normal", planted))
+    text = (RUN / "config.yaml").read_text("utf-8")
+    (RUN / "config.yaml").write_text(text.replace("gantool.priors.normal.Normal", planted), "utf-8")
     refused = digits("sample", "run=run")
     assert refused.code == 2, refused.err
     assert "Traceback" not in refused.err

@@ -28,7 +28,9 @@ def targets(node: object) -> set[str]:
     return set()
 
 
-ALL_TARGETS = sorted(set().union(*(targets(yaml.safe_load(path.read_text())) for path in conf_dir().glob("*/*.yaml"))))
+ALL_TARGETS = sorted(
+    set().union(*(targets(yaml.safe_load(path.read_text("utf-8"))) for path in conf_dir().glob("*/*.yaml")))
+)
 
 
 def refusal(function, *args) -> str:
@@ -59,7 +61,9 @@ def test_signature_follows_bases_in_this_file_and_in_others(tmp_path, monkeypatc
     house.mkdir()
     monkeypatch.setattr(signature, "HOUSE", house)
     (house / "base_zz.py").write_text(
-        "from torch import nn\nclass Far(nn.Module):\n    def __init__(self, a: Share, *, b: int | None = None): pass\n"
+        "from torch import nn\n"
+        "class Far(nn.Module):\n    def __init__(self, a: Share, *, b: int | None = None): pass\n",
+        "utf-8",
     )
     (house / "leaf_zz.py").write_text(
         "from dataclasses import dataclass\n"
@@ -70,7 +74,8 @@ def test_signature_follows_bases_in_this_file_and_in_others(tmp_path, monkeypatc
         "class Leaf(Near): x = 1\n"
         "class ByModule(base_zz.Far): pass\n"
         "class Foreign(nn.Linear): logits: int = 3\n"
-        "@dataclass(frozen=True)\nclass Data:\n    n: Count\n    names: list[str] = make()\n"
+        "@dataclass(frozen=True)\nclass Data:\n    n: Count\n    names: list[str] = make()\n",
+        "utf-8",
     )
     expected = {"a": Field("a", "Share", None, True), "b": Field("b", "int | None", None, False)}
     for name in ("Near", "Leaf", "ByModule"):
@@ -193,7 +198,7 @@ def test_required_argument_is_asked_for_unless_it_is_a_fact():
 
 @pytest.mark.parametrize("command", [schema.Train, schema.Evaluate, schema.Sample])
 def test_root_schema_has_the_keys_of_the_yaml(command):
-    written = yaml.safe_load((conf_dir() / f"{command.__name__.lower()}.yaml").read_text())
+    written = yaml.safe_load((conf_dir() / f"{command.__name__.lower()}.yaml").read_text("utf-8"))
     groups = {name for item in written.pop("defaults") if isinstance(item, dict) for name in item if " " not in name}
     keys = groups | set(written) - {"hydra"}
     assert set(signature.signature(f"{schema.__name__}.{command.__name__}")) == keys - {"experiment"}

@@ -168,9 +168,9 @@ def test_what_fits_lies_on_the_device(monkeypatch):
 def test_a_container_s_limit_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(memory.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.get)
     monkeypatch.setattr(memory, "LIMITS", [str(tmp_path / name) for name in ("missing", "max", "limit")])
-    (tmp_path / "max").write_text("max\n")
+    (tmp_path / "max").write_text("max\n", "utf-8")
     assert memory.of_machine() == 4_096_000
-    (tmp_path / "limit").write_text("1000\n")
+    (tmp_path / "limit").write_text("1000\n", "utf-8")
     assert memory.of_machine() == memory.free(CPU) == 1000
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import random
 import re
@@ -104,18 +105,44 @@ def test_failed_job_says_why_in_its_own_folder(gantool: Gantool, fake: None, tmp
     gantool("train", "-m", "seed=1,666")
     failed = sweep_folder(tmp_path) / "seed-666"
     assert read_status(failed)["state"] == "failed" and "what a bug says" in read_status(failed)["error"]
-    log = (failed / "train.log").read_text()
+    log = (failed / "train.log").read_text("utf-8")
     assert "internal error: ValueError: what a bug says" in log and "in fake_train" in log
+
+
+def test_a_table_that_cannot_be_shown_is_no_mistake_of_the_users(gantool: Gantool, fake: None, monkeypatch):
+    def broken(*_: object) -> None:
+        raise ValueError("what a bug says")
+
+    monkeypatch.setattr("gantool.runs.sweep.show", broken)
+    result = gantool("train", "-m", "seed=1,2")
+    assert result.code == 1 and "internal error: ValueError: what a bug says" in result.err
+
+
+def test_an_ascii_terminal_is_shown_the_table_too(tmp_path: Path):
+    settings = ["dataset=ring", "dataset.size=50", "batch_size=4", "steps=2", "seed=1,2", "logger=[]"]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "gantool", "train", "-m", *settings, "hydra.sweep.dir=s"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    assert re.search(rb"d_loss.*\n.*\d \? \d", done.stdout) and "±" in (tmp_path / "s/summary.md").read_text("utf-8")
+
+
+def test_resume_of_a_sweep_below_home(gantool: Gantool, fake: None, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s").code == 0
+    again = gantool("train", "-m", "resume='~/s'")
+    assert (again.code, "2 done" in again.out) == (0, True), again.err
+    assert not Path("~").exists()
 
 
 def test_summary_files(gantool: Gantool, fake: None, tmp_path: Path):
     gantool("train", "-m", "seed=1,3", "objective=minimax,wgan")
     folder = sweep_folder(tmp_path)
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
     assert summary["done"] == 4 and summary["not_done"] == []
     figures = {setting["name"]: setting["figures"] for setting in summary["settings"]}
     assert figures["objective=wgan"]["fid"] == {"mean": 20.0, "sd": pytest.approx(200**0.5), "jobs": 2}
-    assert "| objective=minimax | 2/2 | 2 ± 1.4 |" in (folder / "summary.md").read_text()
+    assert "| objective=minimax | 2/2 | 2 ± 1.4 |" in (folder / "summary.md").read_text("utf-8")
 
 
 def test_resume_runs_only_what_is_not_done(gantool: Gantool, fake: None, monkeypatch, tmp_path: Path):
@@ -216,7 +243,7 @@ def test_sweep_that_never_began_leaves_nothing(gantool: Gantool, tmp_path: Path)
 )
 def test_foreign_sweep_is_refused(gantool: Gantool, tmp_path: Path, text: str, said: str):
     (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "multirun.yaml").write_text(text)
+    (tmp_path / "s" / "multirun.yaml").write_text(text, "utf-8")
     result = gantool("train", "-m", "resume=s")
     assert result.code == 2 and said in result.err and not (tmp_path / "planted").exists()
 
@@ -224,7 +251,7 @@ def test_foreign_sweep_is_refused(gantool: Gantool, tmp_path: Path, text: str, s
 def test_settings_of_hydra_and_trust_are_not_replayed(gantool: Gantool, fake: None, tmp_path: Path):
     (tmp_path / "s").mkdir()
     task = ["seed=1,2", "trust=[evil]", "hydra.sweeper.max_batch_size=1", "hydra/launcher=evil"]
-    (tmp_path / "s" / "multirun.yaml").write_text(json.dumps({"hydra": {"overrides": {"task": task}}}))
+    (tmp_path / "s" / "multirun.yaml").write_text(json.dumps({"hydra": {"overrides": {"task": task}}}), "utf-8")
     assert gantool("train", "-m", "resume=s").code == 0
     assert read_status(tmp_path / "s" / "seed-2")["overrides"] == ["seed=2"]
 
@@ -284,7 +311,7 @@ def test_real_runs(gantool: Gantool, tmp_path: Path):
     for seed in (1, 2):
         done = folder / f"objective-non_saturating_seed-{seed}"
         assert read_status(done)["state"] == "done" and (done / "checkpoints" / "step_00000003.pt").is_file()
-        assert "done at step 3" in (done / "train.log").read_text()
+        assert "done at step 3" in (done / "train.log").read_text("utf-8")
     assert read_status(folder / "objective-wasserstein_seed-1")["state"] == "failed"
     again = gantool("train", "-m", f"resume={folder}", "objective=non_saturating,wgan_gp")
     assert again.code == 0 and again.err.count("already finished") == 2 and ": 4 done, 0 not done" in again.out

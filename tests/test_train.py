@@ -37,7 +37,7 @@ RUN = Path("run")
 
 
 def rows() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (RUN / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (RUN / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *signals: signal.Signals) -> Any:
@@ -95,6 +95,37 @@ def test_tensorboard_holds_the_rows(gantool: Gantool) -> None:
 def test_budgets(gantool: Gantool, budget: list[str], steps: int) -> None:
     assert gantool("train", *TINY, *budget).code == 0
     assert rows()[-1]["step"] == steps
+
+
+def test_images_are_counted_as_they_were_shown(gantool: Gantool) -> None:
+    """10 steps of 16, then 5 of 32: the rest of a budget is planned for the batches to come."""
+    assert gantool("train", *TINY, "images=160", "tick_every=5").code == 0
+    assert gantool("train", "resume=run", "images=310", "batch_size=32").code == 0
+    assert [(row["step"], row["images"]) for row in rows()] == [(5, 80), (10, 160), (15, 320)]
+    told = status.read(RunFolder(RUN))
+    assert (told["step"], told["images"], told["reason"]) == (15, 320, "budget of 15 steps spent")
+    assert gantool("train", "resume=run", "images=200").code == 0  # spent already
+    assert status.read(RunFolder(RUN))["step"] == 15
+    assert gantool("train", "resume=run", "images=384", "update.discriminator_steps=2").code == 0
+    assert [(row["step"], row["images"]) for row in rows()][-1] == (16, 384)
+
+
+def test_checkpoints_without_a_count_of_images_go_on(gantool: Gantool) -> None:
+    """Those of older versions: as if all steps had shown as many as today's."""
+    assert gantool("train", *TINY, "steps=4").code == 0
+    path = RunFolder(RUN).checkpoint(4)
+    state = checkpoint.load(path)
+    assert state.pop("images") == 64
+    checkpoint.save(path, state)
+    assert gantool("train", "resume=run", "steps=6").code == 0
+    assert [row["images"] for row in rows()][-2:] == [80, 96]
+
+
+def test_a_smaller_budget_than_was_spent_is_told_as_it_is(gantool: Gantool) -> None:
+    assert gantool("train", *TINY, "steps=6", "checkpoint_every=6").code == 0
+    status.update(RunFolder(RUN), state="interrupted")
+    assert gantool("train", "resume=run", "steps=4").code == 0
+    assert status.read(RunFolder(RUN))["reason"] == "budget of 4 steps spent"
 
 
 def test_minutes_end_a_run(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,9 +245,9 @@ def test_a_run_with_options_of_ones_own_goes_on_with_the_command_that_is_printed
     monkeypatch.setattr("gantool.runs.curves.draw", lambda rows, path: None)  # which takes longer than all else
     Path("my conf/trick").mkdir(parents=True)
     Path("my conf/trick/mine.yaml").write_text(
-        "# @package trick.mine\n# A test's. Source: gantool.\n_target_: my_trick.Mine\n"
+        "# @package trick.mine\n# A test's. Source: gantool.\n_target_: my_trick.Mine\n", "utf-8"
     )
-    Path("my_trick.py").write_text("from gantool.game.hooks import Trick\nclass Mine(Trick): ...\n")
+    Path("my_trick.py").write_text("from gantool.game.hooks import Trick\nclass Mine(Trick): ...\n", "utf-8")
     own = ("--config-dir", "my conf", "trick=[mine]", "trust=[my_trick]")
     with monkeypatch.context() as patch:
         signal_after(patch, 5, signal.SIGINT)
@@ -242,7 +273,7 @@ def test_interrupted_run_equals_the_uninterrupted_one(gantool: Gantool, monkeypa
     assert gantool("train", *settings, "hydra.run.dir=other").code == 130
     monkeypatch.setattr(Assembly, "step", step)
     assert gantool("train", "resume=other").code == 0
-    resumed = [json.loads(line) for line in Path("other/metrics.jsonl").read_text().splitlines()]
+    resumed = [json.loads(line) for line in Path("other/metrics.jsonl").read_text("utf-8").splitlines()]
     assert {key: resumed[0][key] for key in ("step", "d_loss", "g_loss")} == {
         key: whole[0][key] for key in ("step", "d_loss", "g_loss")
     }
@@ -324,7 +355,7 @@ def test_a_finished_run_can_be_extended(gantool: Gantool) -> None:
 
 def test_resuming_with_other_data_is_refused(gantool: Gantool) -> None:
     assert gantool("train", *TINY, "steps=4").code == 0
-    before = (RUN / "status.json").read_text()
+    before = (RUN / "status.json").read_text("utf-8")
     refused = gantool("train", "resume=run", "dataset=digits", "steps=8")
     assert refused.code == 2
     assert "shape" in refused.err
@@ -422,19 +453,19 @@ def test_ema_added_on_resume_averages_from_the_trained_weights(gantool: Gantool)
 @pytest.mark.parametrize("change", ["trick=[spectral_norm]", "architecture.generator.hidden=[16]"])
 def test_other_networks_are_refused_and_nothing_is_lost(gantool: Gantool, change: str) -> None:
     assert gantool("train", *TINY, "steps=4").code == 0
-    config = (RUN / "config.yaml").read_text()
+    config = (RUN / "config.yaml").read_text("utf-8")
     refused = gantool("train", "resume=run", "steps=8", change)
     assert refused.code == 2
     assert "the saved networks are not those of this configuration" in refused.err
-    assert (RUN / "config.yaml").read_text() == config
+    assert (RUN / "config.yaml").read_text("utf-8") == config
     assert gantool("train", "resume=run", "steps=8").code == 0
 
 
 def test_a_finished_run_keeps_its_configuration(gantool: Gantool) -> None:
     assert gantool("train", *TINY, "steps=4").code == 0
-    config = (RUN / "config.yaml").read_text()
+    config = (RUN / "config.yaml").read_text("utf-8")
     assert gantool("train", "resume=run", "optimizer.generator.lr=0.05").code == 0
-    assert (RUN / "config.yaml").read_text() == config
+    assert (RUN / "config.yaml").read_text("utf-8") == config
 
 
 def test_a_run_that_is_running_is_left_alone(gantool: Gantool) -> None:
@@ -470,7 +501,7 @@ def test_a_run_keeps_to_its_own_data_wherever_it_is_resumed(
     assert files(tmp_path / "there") == ["images", *(f"images/{number}.png" for number in range(4))]
     swept = gantool("train", "-m", "resume=../here/sweep", "steps=3")
     assert swept.code == 0 and "the data is not what" not in swept.err and "from here on dataset" not in swept.err
-    saved = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["dataset"]
+    saved = yaml.safe_load((tmp_path / "run/config.yaml").read_text("utf-8"))["dataset"]
     assert (saved["path"], saved["cache"]) == (f"{tmp_path}/here/images", f"{tmp_path}/here/cache")
 
 
@@ -588,7 +619,7 @@ def test_status_says_what_a_run_was_made_with(gantool: Gantool) -> None:
 
 def test_a_place_where_nobody_may_write(gantool: Gantool) -> None:
     """Below a file, where even root may not; a read-only folder takes the same way."""
-    Path("file").write_text("")
+    Path("file").write_text("", "utf-8")
     refused = gantool("train", *TINY[:-1], "steps=2", "hydra.run.dir=file/run")
     assert refused.code == 2
     assert "choose another place" in refused.err

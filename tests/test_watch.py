@@ -164,7 +164,7 @@ def test_d_wins_at_a_hundred_times_the_rate(gantool: Gantool):
     assert done.code == 0, done.err
     (warning,) = read_status(RUN)["warnings"]
     assert warning["name"] == "discriminator_won"
-    for place in (done.err, (RUN / "train.log").read_text()):
+    for place in (done.err, (RUN / "train.log").read_text("utf-8")):
         assert f"step {warning['step']}: D has won" in place
         assert "objective=non_saturating" in place
     assert re.search(r"step 200/200 .*warning: discriminator_won", done.err)
@@ -242,7 +242,7 @@ def test_diversity_comes_with_the_grids_and_norms_with_every_row(gantool: Gantoo
     assert [row["step"] for row in rows if "diversity" in row] == [12, 20, 32, 40]
     assert all(row["d_grad_norm"] > 0 and row["g_grad_norm"] > 0 for row in rows)
     assert gantool("train", *SMALL, "objective=mmd", "steps=4", "hydra.run.dir=other").code == 0
-    assert "d_grad_norm" not in json.loads((Path("other") / "metrics.jsonl").read_text().splitlines()[-1])
+    assert "d_grad_norm" not in json.loads((Path("other") / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
 
 
 def test_diversity_is_that_of_the_weights_that_train(gantool: Gantool):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gantool.config.schema import LISTS
 from gantool.errors import UsageError
 from gantool.runs.folder import RunFolder, runs_below
 from gantool.runs.resume import literal
@@ -20,7 +21,6 @@ FLAGS = {
     "--shell-completion", "-sc",
 }  # fmt: skip
 INFOS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-LISTS = ("trick", "metric", "logger")  # groups of which any number of options may be chosen
 PATHS = ("run", "resume", "out", "dataset.path", "dataset.root")
 PLAIN = re.compile(r"[\w./%@-]*", re.ASCII)  # of a path, what Hydra's grammar takes without quotes
 GRAMMAR = re.compile(r"""['"\[{]|\$\{|\w+\(.*\)$""")  # a value that is written in that grammar already

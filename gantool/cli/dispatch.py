@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller: `gantool runs >&-`
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (until the process ends)
+        stream = getattr(sys, name)
+        if getattr(stream, "errors", None) == "strict":  # a terminal of ASCII is shown ? for what it does not know
+            stream.reconfigure(errors="replace")
     try:
         code = _main(argv)
         sys.stdout.flush()

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gantool.cli.argv import LISTS
+from gantool.config.schema import LISTS
 from gantool.config.signature import suggestion
 from gantool.errors import Interrupted, RunError, UsageError
 from gantool.runs.folder import DISK_FULL, REFUSED

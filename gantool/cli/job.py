@@ -17,6 +17,7 @@ from gantool.cli.errors import Report, explain, report_bug
 from gantool.config import resolvers  # noqa: F401  registers them, in every worker too
 from gantool.errors import Busy, Diverged, RunError, UsageError
 from gantool.runs import status
+from gantool.runs.claim import claimed
 from gantool.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ class Job:
         folder = RunFolder(hydra.runtime.output_dir) if kept else None
         try:
             if folder:
-                return self._run_in(folder, cfg, list(hydra.overrides.task), sweep)
+                with claimed(folder):
+                    return self._run_in(folder, cfg, list(hydra.overrides.task), sweep)
             return self._run(cfg)
         except (Exception, KeyboardInterrupt) as error:
             return _failed(error, folder, sweep)
@@ -63,7 +65,6 @@ class Job:
 
     def _run_in(self, folder: RunFolder, cfg: DictConfig, overrides: list[str], sweep: bool) -> Any:
         """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""
-        status.refuse_busy(folder)
         before = status.read(folder)
         if before.get("state") == "done" and sorted(before.get("overrides") or ()) == sorted(overrides):
             if sweep:
@@ -107,6 +108,8 @@ class Folders(Callback):
 def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, sweep: bool) -> None:
     """Tell the folder, if there is one to tell. In a sweep the others go on, unless a person stopped it."""
     ours = None if isinstance(error, Busy) else folder  # to write into
+    if isinstance(error, Busy):
+        Folders.new = None  # and nothing in there is to be tidied: what looks unstarted may be about to start
     begun = ours is not None and (sweep or _state(ours) in BEGUN)
     report = explain(error) or report_bug(error, ours.log if ours and begun and _logs() else None)
     if ours and begun:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from omegaconf import OmegaConf
 
 from gantool.cli import argv as arguments
 from gantool.cli.errors import Asked, explain, report_bug, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
 from gantool.config import schema
+from gantool.config.compose import composed
 from gantool.config.schema import conf_dir
 from gantool.config.signature import signature
 from gantool.config.values import check_value
@@ -53,8 +53,10 @@ def run(command: str, argv: Sequence[str]) -> int:
     if Folders.sweep and command in (*KEEP_FOLDER, *COMPARED):
         try:
             code = _summary(command, mark, argv, code)
-        except Exception as error:
-            code = show(command, explain(error, asked) or report_bug(error), error)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # not the configuration's: the jobs have run
+            code = show(command, explain(error) or report_bug(error), error)
     return code
 
 
@@ -96,6 +98,8 @@ def _last_of_each(overrides: Sequence[str]) -> list[str]:
 def _resumed(spec: str, changes: list[str], command: str, flags: Sequence[str], multirun: bool) -> list[str]:
     if spec in ("", "null"):
         raise UsageError("resume needs a run: give resume=outputs/..., or resume=latest")
+    if spec != "latest":
+        spec = os.path.expanduser(spec)
     if not multirun and (Path(spec) / "multirun.yaml").is_file():
         raise UsageError(f"{spec} is a sweep: gantool {command} -m resume={shlex.quote(spec)}")
     if not multirun:
@@ -117,9 +121,7 @@ def _resumed(spec: str, changes: list[str], command: str, flags: Sequence[str], 
 def _composed(command: str, flags: Sequence[str], overrides: list[str]) -> Mapping[str, Any]:
     """The configuration as it would be today, as plain values."""
     folders = ",".join(arguments.quoted(f"file://{os.path.abspath(folder)}") for folder in arguments.config_dirs(flags))
-    with hydra.initialize_config_dir(str(conf_dir()), job_name=command, version_base="1.3"):
-        cfg = hydra.compose(command, [*overrides, *([f"hydra.searchpath=[{folders}]"] if folders else [])])
-    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+    return composed(*overrides, *([f"hydra.searchpath=[{folders}]"] if folders else []), command=command)
 
 
 def _check_values(command: str, overrides: Sequence[str]) -> None:

@@ -1,8 +1,7 @@
 """A configuration as running parts: data, game, players, clock. Imports torch."""
 
 import logging
-from collections.abc import Callable, Hashable
-from pathlib import Path
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from gantool.commands.doctor import cpu_model
 from gantool.commands.measuring import Metrics, Told
-from gantool.commands.planning import NAMED, check_classes, check_use, make_meta, make_update, plan_of
+from gantool.commands.planning import NAMED, check_classes, check_use, clock_of, make_meta, make_update, plan_of
 from gantool.commands.showing import Shown
 from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
@@ -31,21 +30,20 @@ from gantool.game.game import Game
 from gantool.game.images import fingerprint, hide_labels, loaded, promised
 from gantool.game.meta import Meta
 from gantool.game.types import Dataset, Images
-from gantool.runs import checkpoint
 
 log = logging.getLogger(__name__)
-PARTS = {"format", "step", "data", "game"}  # of every checkpoint
 
 
 class Assembly:
     """Everything that a run computes with, and its state."""
 
-    def __init__(self, config: dict[str, Any]):
+    def __init__(self, config: dict[str, Any], saved: Mapping[str, Any] | None = None):
+        """`saved`: the checkpoint that will be loaded, by which the rest of the budget is planned."""
         self.config = config
         trust = tuple(config["trust"])
         self.update = make_update(config, trust)
         self.images_per_step = config["batch_size"] * self.update.discriminator_steps
-        self.plan = plan_of(config, trust)
+        self.plan = plan_of(config, trust, saved)
         self.meta = make_meta(config, trust)
         self.builder = Builder(trust, self.plan.game_steps)
         self.device = precision.choose_device(config["device"])
@@ -61,7 +59,7 @@ class Assembly:
         images = hide_labels(loaded(self.dataset), config["labels"], config["seed"])
         self._build(images)
         self.metrics.check(self.dataset, self.deployed)
-        self.clock = loop.Clock()
+        self.clock = clock_of(None, self.images_per_step)
         self.shown = Shown(self.deployed, self.spec, config["seed"])
         self.measure_diversity = Diversity(images, self.shown.labels, config["seed"])
 
@@ -216,6 +214,7 @@ class Assembly:
         return {
             "step": self.clock.step,
             "seconds": self.clock.seconds,
+            "images": self.clock.images,
             "data": self.spec,
             "fingerprint": self.data["fingerprint"],
             "game": self.game.state_dict(),
@@ -250,19 +249,9 @@ class Assembly:
         self.g.load_state_dict(state["players"]["generator"])
         self.meters.load_state_dict(state["meters"])
         self.shown.load_state_dict(state["grid"])
-        self.clock.step, self.clock.seconds = state["step"], state["seconds"]
+        vars(self.clock).update(vars(clock_of(state, self.images_per_step)))
         set_rng(self.device, state["rng"])
         self._record_anew()
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """A checkpoint of gantool train; UsageError where the file is damaged or holds something else."""
-    state = checkpoint.load(path)
-    if not state.keys() >= PARTS:
-        raise UsageError(
-            f"{path} is no checkpoint of gantool train: it lacks {', '.join(sorted(PARTS - state.keys()))}"
-        )
-    return state
 
 
 def describe(images: Images, conditional: bool) -> dict[str, Any]:

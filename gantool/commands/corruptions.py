@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gantool.config.compose import composed
 from gantool.config.schema import conf_dir
 from gantool.errors import RunError
 from gantool.runs.folder import write_atomically
@@ -31,8 +32,7 @@ samples made worse. **Bold**: the column moves with each step of the damage, and
 NOTES = """
 The first row is the floor: what other real images of that number score. Copies of the training images, in the last
 row, look better still to all metrics but `memorization`, `copied` and `nearest_train`. Features are those of gantool's
-own classifier (`features=classifier`). `parzen` does not always mind blur: of MNIST, 10,000 training images score 241
-nats, and the same blurred by half a pixel 301.
+own classifier (`features=classifier`).
 """
 STRENGTHS: dict[str, dict[float, str]] = {  # what is done to the samples -> how strongly, and what that is called
     "blur": {0.5: "blur, 0.5 pixels", 1.0: "blur, 1 pixel", 2.0: "blur, 2 pixels"},
@@ -150,15 +150,9 @@ def chosen(dataset: Thirds) -> dict[str, Any]:
 
 def shelf() -> dict[str, Any]:
     """The metrics of samples and their settings, as `gantool train` has them."""
-    import hydra
-    from omegaconf import OmegaConf
-
-    import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
-
     names = sorted(path.stem for path in (conf_dir() / "metric").glob("*.yaml"))
     wanted = ",".join(name for name in names if name not in OF_DISCRIMINATOR)
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return OmegaConf.to_container(hydra.compose("train", [f"metric=[{wanted}]"]), resolve=True)["metric"]  # type: ignore
+    return composed(f"metric=[{wanted}]")["metric"]
 
 
 def measure(dataset: Thirds) -> Table:

@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from gantool.runs.places import absolute, cache_root, data_root
+
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
@@ -155,11 +157,11 @@ def _compiler() -> tuple[str, str]:
 
 
 def data() -> Iterator[Row]:
-    root = Path(os.environ.get("GANTOOL_DATA") or "data")
-    named = "named by" if "GANTOOL_DATA" in os.environ else "another is named by"
-    yield Row("data folder", f"{root.absolute()}, {_free(root)} free; {named} GANTOOL_DATA")
+    root = absolute(data_root())
+    named = "named by" if os.environ.get("GANTOOL_DATA") else "another is named by"
+    yield Row("data folder", f"{root}, {_free(root)} free; {named} GANTOOL_DATA")
     yield from _datasets(root)
-    cache = Path(os.environ.get("GANTOOL_CACHE") or "~/.cache/gantool").expanduser()
+    cache = cache_root()
     used = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
     held = f"{used / GIB:.1f} GiB of decoded images, classifiers and the like, which may be deleted"
     yield Row("cache", f"{cache}, {held}; {_free(cache)} free")

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from gantool.engine.deploy import Deployed
 
 
+PARTS = {"format", "step", "data", "game"}  # of every checkpoint
+
+
 class TrainedGenerator:
     """What `gantool.load` returns: a run's generator, and how to draw from it."""
 
@@ -68,9 +71,20 @@ def _generator(seed: int | None) -> Any:
     return torch.Generator().manual_seed(torch.seed() % 2**32 if seed is None else seed)
 
 
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint of gantool train; UsageError where the file is damaged or holds something else."""
+    from gantool.runs import checkpoint
+
+    state = checkpoint.load(path)
+    if not state.keys() >= PARTS:
+        raise UsageError(
+            f"{path} is no checkpoint of gantool train: it lacks {', '.join(sorted(PARTS - state.keys()))}"
+        )
+    return state
+
+
 def state_of(folder: RunFolder, file: Path | None, which: Any) -> dict[str, Any]:
     """Of that file, or of the last, the best or a step's checkpoint. A run in training may delete it meanwhile."""
-    from gantool.commands.assembly import read_state
     from gantool.runs import checkpoint
 
     path = file or checkpoint.choose(folder, which)
@@ -80,6 +94,13 @@ def state_of(folder: RunFolder, file: Path | None, which: Any) -> dict[str, Any]
         if path.exists():
             raise
         return read_state(file or checkpoint.choose(folder, which))
+
+
+def saved_state(folder: RunFolder, which: Any) -> dict[str, Any] | None:
+    """What a training goes on from; None where there is no checkpoint yet and none is asked for."""
+    from gantool.runs import checkpoint
+
+    return read_state(checkpoint.choose(folder, which)) if checkpoint.steps(folder) or which != "last" else None
 
 
 def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> Any:

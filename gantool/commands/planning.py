@@ -23,10 +23,22 @@ FEWEST = 25  # steps between grids, unless it is said: drawing one takes as long
 NAMED = 10  # classes that are named at once
 
 
-def plan_of(config: dict[str, Any], trust: tuple[str, ...]) -> loop.Plan:
-    """Budgets in steps, and intervals that suit them where none are given."""
-    images_per_step = config["batch_size"] * make_update(config, trust).discriminator_steps
-    budgets = [config["steps"], config["images"] and math.ceil(config["images"] / images_per_step)]
+def clock_of(state: Mapping[str, Any] | None, images_per_step: int) -> loop.Clock:
+    """How far a run has come by its checkpoint. Older ones did not count images: as if all steps had shown as many."""
+    if state is None:
+        return loop.Clock(images_per_step=images_per_step)
+    images = state.get("images", state["step"] * images_per_step)
+    return loop.Clock(state["step"], state["seconds"], images, images_per_step)
+
+
+def plan_of(config: dict[str, Any], trust: tuple[str, ...], state: Mapping[str, Any] | None = None) -> loop.Plan:
+    """Budgets in steps, and intervals that suit them where none are given.
+
+    `state`: the checkpoint that a run goes on from, whose steps may have shown more images or fewer than those to come.
+    """
+    clock = clock_of(state, config["batch_size"] * make_update(config, trust).discriminator_steps)
+    left = config["images"] and max(0, math.ceil((config["images"] - clock.images) / clock.images_per_step))
+    budgets = [config["steps"], config["images"] and clock.step + left]
     steps = min((budget for budget in budgets if budget), default=None if config["minutes"] else DEFAULT_STEPS)
     meta = make_meta(config, trust)
     return loop.Plan(

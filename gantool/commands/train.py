@@ -14,7 +14,7 @@ from gantool.errors import Diverged, Interrupted, UsageError
 from gantool.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from gantool.engine.watch import Warning
+    from gantool.engine.watch import Sign
     from gantool.runs.records import Records
 
 log = logging.getLogger(__name__)
@@ -45,12 +45,14 @@ class Training:
 
     def __init__(self, cfg: DictConfig, folder: RunFolder, choices: dict[str, Any], overrides: list[str]):
         from gantool.commands.assembly import Assembly
+        from gantool.commands.loading import saved_state
         from gantool.engine.cores import Crowd
         from gantool.engine.watch import Watch
 
         self.cfg, self.folder, self.choices, self.overrides = cfg, folder, choices, overrides
         self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-        self.parts = Assembly(self.config)
+        self.saved = saved_state(folder, cfg.checkpoint)
+        self.parts = Assembly(self.config, self.saved)
         self.clock, self.plan = self.parts.clock, self.parts.plan
         self.best: dict[str, Any] | None = None
         self.checked = False  # is best.metric a column?
@@ -59,7 +61,7 @@ class Training:
         self.watch = Watch([*chosen, *(f"trick=[{name}]" for name in self.config.get("trick") or {})])
         self.warnings, self.crowd = list[dict[str, Any]](), Crowd()
         self.stop, self.recordings = Stop(), self.parts.recordings
-        self.row_at = (0, 0.0)  # step and second where the speed of the next row counts from
+        self.row_at = (0, 0.0)  # images and second where the speed of the next row counts from
         self.evaluated = 0.0  # seconds that were spent on the metrics of a row, which its successor's speed leaves out
 
     def run(self) -> float | None:
@@ -121,14 +123,14 @@ class Training:
             self.evaluated = time.monotonic() - began
 
     def row(self, means: dict[str, Any]) -> bool:
-        steps, seconds = self.clock.step - self.row_at[0], self.clock.seconds - self.row_at[1]
-        row = {"step": self.clock.step, "images": self.clock.step * self.parts.images_per_step}
+        images, seconds = self.clock.images - self.row_at[0], self.clock.seconds - self.row_at[1]
+        row: dict[str, Any] = {"step": self.clock.step, "images": self.clock.images}
         row |= ({"component": self.parts.component} if self.parts.meta else {}) | means
         if self._sampled():
             row |= self.parts.diversity()
         row["seconds"] = self.clock.seconds
-        row["images_per_second"] = steps * self.parts.images_per_step / seconds if steps and seconds > 0 else None
-        self.row_at, self.evaluated = (self.clock.step, self.clock.seconds + self.evaluated), 0.0
+        row["images_per_second"] = images / seconds if images and seconds > 0 else None
+        self.row_at, self.evaluated = (self.clock.images, self.clock.seconds + self.evaluated), 0.0
         columns = {name: value for name, value in row.items() if name != "measured"}
         self.records.row(row, columns)
         self.last = row
@@ -143,7 +145,7 @@ class Training:
             self.records.tell(**self._place())
         return better
 
-    def _seen(self, row: dict[str, Any]) -> "list[Warning]":
+    def _seen(self, row: dict[str, Any]) -> "list[Sign]":
         """What the watch says to a row; it is kept for status.json."""
         warnings = self.watch.see(row)
         self.warnings += [warning._asdict() for warning in warnings]
@@ -170,21 +172,17 @@ class Training:
     # ---------------------------------------------------------------- beginning and end
 
     def _restore(self, before: dict[str, Any]) -> bool:
-        """State of the chosen checkpoint in the folder, if there is any."""
-        from gantool.commands.assembly import read_state
-        from gantool.runs import checkpoint
         from gantool.runs.resume import read_config
 
-        if before.get("step") and not checkpoint.steps(self.folder):
-            log.warning("%s holds no checkpoint to go on from: it begins again", self.folder.root)
-        resumed = bool(checkpoint.steps(self.folder)) or self.cfg.checkpoint != "last"
-        if resumed:
-            state = read_state(checkpoint.choose(self.folder, self.cfg.checkpoint))
+        state, self.saved = self.saved, None
+        if state is not None:
             self.parts.load_state_dict(state)
             saved = read_config(self.folder.config).get("best") if self.folder.config.is_file() else None
             self.best = state["best"] if saved == self.config["best"] else None  # values of another metric say nothing
-        self.row_at = (self.clock.step, self.clock.seconds)
-        return resumed
+        elif before.get("step"):
+            log.warning("%s holds no checkpoint to go on from: it begins again", self.folder.root)
+        self.row_at = (self.clock.images, self.clock.seconds)
+        return state is not None
 
     def _open(self, resumed: bool) -> "Records":
         from gantool.commands.planning import tell_idle
@@ -229,8 +227,7 @@ class Training:
 
     def _place(self) -> dict[str, Any]:
         """How far the run has come, for status.json."""
-        images = self.clock.step * self.parts.images_per_step
-        place = {"step": self.clock.step, "images": images, "seconds": self.clock.seconds}
+        place: dict[str, Any] = {"step": self.clock.step, "images": self.clock.images, "seconds": self.clock.seconds}
         place["warnings"] = list(self.warnings)
         if self.parts.meta:
             place |= {"component": self.parts.component, "components": self.parts.meta.rounds}
@@ -240,8 +237,7 @@ class Training:
         self.records.end(**self._place(), state=state, reason=reason)
 
     def _finished(self) -> None:
-        spent = f"{self.plan.steps} steps" if self.clock.step == self.plan.steps else f"{self.plan.minutes} minutes"
-        self._end("done", f"budget of {spent} spent")
+        self._end("done", f"budget of {self.plan.budget(self.clock)} spent")
         log.info("done at step %d after %.0f s", self.clock.step, self.clock.seconds)
         log.info("samples    %s", self.folder.grid(self.clock.step))
         log.info("animation  %s", self.folder.animation)

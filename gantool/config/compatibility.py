@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
+from gantool.config.compose import composed
 from gantool.config.schema import conf_dir
 
 Config = Mapping[str, Any]
@@ -25,7 +26,7 @@ class Column(NamedTuple):
 @cache
 def table() -> list[str]:
     """Lines of Markdown. Takes seconds, and imports torch."""
-    refused = {name: _row(_composed(f"objective={name}")) for name in _options("objective")}
+    refused = {name: _row(composed(f"objective={name}")) for name in _options("objective")}
     titles = [title for title in next(iter(refused.values())) if any(row[title] for row in refused.values())]
     notes: dict[str, int] = {}
     rows = []
@@ -58,8 +59,8 @@ def _numbers(sentences: Iterable[str], notes: dict[str, int]) -> str:
 @cache
 def _columns() -> list[Column]:
     told = {"class_conditional": True}
-    tricks = {name: _composed(f"trick=[{name}]")["trick"][name] for name in _options("trick")}
-    nets = {name: _composed(f"architecture={name}")["architecture"] for name in _options("architecture")}
+    tricks = {name: composed(f"trick=[{name}]")["trick"][name] for name in _options("trick")}
+    nets = {name: composed(f"architecture={name}")["architecture"] for name in _options("architecture")}
     return [
         *(Column(f"`{name}`", {"trick": {name: node}}) for name, node in tricks.items()),
         *(Column(f"`{name}`", {"architecture": node}) for name, node in nets.items()),
@@ -77,16 +78,6 @@ def _refusals(config: Config, column: Column) -> list[str]:
     changed = {group: {**config.get(group, {}), **change} for group, change in column.settings.items()}
     choice = Builder(budget_steps=1).choice({**config, **changed}, column.shape, column.num_classes)
     return list(misfits(replace(choice, name="this objective")))
-
-
-def _composed(*overrides: str) -> dict[str, Any]:
-    import hydra
-    from omegaconf import OmegaConf
-
-    import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
-
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return OmegaConf.to_container(hydra.compose("train", list(overrides)), resolve=True)  # type: ignore[return-value]
 
 
 def _options(group: str) -> Iterator[str]:

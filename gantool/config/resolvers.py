@@ -1,4 +1,4 @@
-"""Values that the configuration computes: the id of a run, the folder name of a sweep's job, and the lists in `--help`.
+"""Values that the configuration computes: where data lie, a run's id, a sweep job's folder name, the lists in `--help`.
 
 Importing this module registers them, so that every worker of a sweep has them too.
 """
@@ -12,7 +12,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-LIST_GROUPS = ("trick", "metric", "logger")  # groups of which any number may be chosen
+from gantool.config.schema import LISTS
+from gantool.runs.places import data_root
+
 LONGEST = 100  # characters in a job's folder name
 WIDTH = 110  # columns of `--help`
 
@@ -36,7 +38,7 @@ def slug(overrides: Iterable[str], fixed: Collection[str] = ()) -> str:
 
 def _word(key: str, value: str) -> str:
     """[ema,label_smoothing] -> ema+label_smoothing in groups that take lists; `trick=ema` is another setting."""
-    if key not in LIST_GROUPS:
+    if key not in LISTS:
         return value
     inner = re.fullmatch(r"\[([\w.,-]*)\]", value)
     return (inner[1].replace(",", "+") or "none") if inner and inner[1] != "none" else f"({value})"
@@ -87,6 +89,7 @@ def _slug_of_job(_root_: DictConfig) -> str:
 
 def register() -> None:
     OmegaConf.register_new_resolver("gantool_id", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("gantool_data", data_root, replace=True)
     OmegaConf.register_new_resolver("gantool_slug", lambda *, _root_: _slug_of_job(_root_), replace=True)
     OmegaConf.register_new_resolver("gantool_groups", lambda *, _root_: groups_help(_root_), replace=True)
     OmegaConf.register_new_resolver("gantool_keys", lambda *, _root_: keys_help(_root_), replace=True)

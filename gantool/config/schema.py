@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 from gantool.game.ranges import Count, Natural, Positive
 
+LISTS = ("trick", "metric", "logger")  # groups of which any number of options may be chosen
+
 Component: TypeAlias = Mapping[str, Any]  # a `_target_` and its arguments
 Components: TypeAlias = Mapping[str, Component]  # any number of them, by name
 Settings: TypeAlias = Mapping[str, Any]  # of something that is not known here

@@ -1,8 +1,6 @@
 """The user's own images."""
 
 import logging
-import os
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,6 +11,7 @@ from gantool.errors import UsageError
 from gantool.game.images import check_split
 from gantool.game.ranges import Count, Share
 from gantool.game.types import Images
+from gantool.runs.places import absolute, cache_root
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +36,8 @@ class Folder:
     ):
         if not path:
             raise UsageError("missing value: give dataset.path=FOLDER, a folder of images")
-        self.root = _absolute(path)
-        self.cache = _absolute(cache or os.environ.get("GANTOOL_CACHE") or "~/.cache/gantool") / "folder"
+        self.root = absolute(path)
+        self.cache = (absolute(cache) if cache else cache_root()) / "folder"
         self.listing = list_folder(self.root, test_share)
         self.shape = (channels, resolution, resolution)
         self.names = self.listing.names
@@ -63,7 +62,3 @@ class Folder:
         if split == "train" and empty:
             logger.warning("there is no image to train on of the classes %s", ", ".join(empty[:NAMED]))
         return Images(pixels, torch.tensor(labels), self.names)
-
-
-def _absolute(path: str) -> Path:
-    return Path(os.path.abspath(os.path.expanduser(path)))

@@ -13,6 +13,7 @@ from gantool.game.images import check_split, resize, to_channels
 from gantool.game.ranges import Count, Natural
 from gantool.game.types import Images
 from gantool.runs.downloads import patience
+from gantool.runs.places import absolute
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class TorchvisionSet:
         self.names = self.known.names
         self.flip, self.held_out = flip, held_out
         self.name, self.download = name, download
-        self.root = Path(os.path.abspath(os.path.expanduser(root)))
+        self.root = absolute(root)
 
     def load(self, split: str = "train") -> Images:
         """Also "validation", where the last `held_out` training examples are kept for it."""

@@ -38,6 +38,11 @@ class Plan:
         out_of_steps = self.steps is not None and clock.step >= self.steps
         return out_of_steps or (self.minutes is not None and clock.seconds >= 60 * self.minutes)
 
+    def budget(self, clock: "Clock") -> str:
+        """What was spent: a run may have gone further before it got these steps."""
+        out_of_steps = self.steps is not None and clock.step >= self.steps
+        return f"{self.steps} steps" if out_of_steps else f"{self.minutes} minutes"
+
 
 @dataclass
 class Clock:
@@ -45,6 +50,8 @@ class Clock:
 
     step: int = 0
     seconds: float = 0.0
+    images: int = 0  # real ones that were shown
+    images_per_step: int = 0  # from here on
 
 
 class Observer(Protocol):
@@ -100,6 +107,7 @@ def train(
         while True:
             step()
             clock.step += 1
+            clock.images += clock.images_per_step
             clock.seconds = time.monotonic() - began
             observer.stepped(clock.step)
             if clock.step == target or stop() or plan.spent(clock):

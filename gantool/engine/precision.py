@@ -62,7 +62,7 @@ def set_up(device: torch.device, deterministic: bool, threads: int | None = None
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
     if deterministic != torch.are_deterministic_algorithms_enabled():  # which loads torch's compiler
-        torch.use_deterministic_algorithms(deterministic, warn_only=torch.backends.mps.is_available())
+        torch.use_deterministic_algorithms(deterministic, warn_only=device.type == "mps")
     if device.type == "cuda":
         torch.cuda.set_device(device.index or 0)
         torch.backends.cudnn.benchmark = not deterministic  # shapes stay: the fastest kernel is looked for once

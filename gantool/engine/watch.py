@@ -38,7 +38,7 @@ Row = Mapping[str, Any]
 Usual = Mapping[str, float]  # column -> median size in the rows in which it did not run off
 
 
-class Warning(NamedTuple):
+class Sign(NamedTuple):
     """As status.json has it."""
 
     name: str
@@ -88,7 +88,7 @@ class Watch:
         self.since = dict.fromkeys(RULES, 0)  # the step of the first of these rows
         self.active: list[str] = []  # names of the signs that were told and are not over
 
-    def see(self, row: Row) -> list[Warning]:
+    def see(self, row: Row) -> list[Sign]:
         """What is to be told after this row."""
         usual = {name: statistics.median(sizes) for name, sizes in self.sizes.items() if len(sizes) >= ENOUGH}
         told = [warning for name in RULES if (warning := self._judge(name, row, usual))]
@@ -98,7 +98,7 @@ class Watch:
                 sizes.append(abs(size))
         return told
 
-    def _judge(self, name: str, row: Row, usual: Usual) -> Warning | None:
+    def _judge(self, name: str, row: Row, usual: Usual) -> Sign | None:
         said = RULES[name](row, usual)
         if said is None:
             return None
@@ -112,7 +112,7 @@ class Watch:
         elif lasted and said and name not in self.active:
             self.active.append(name)
             new = [remedy for remedy in REMEDIES[name] if remedy.partition(" ")[0] not in self.chosen]
-            return Warning(name, row["step"], f"{said}. Against it: {', '.join(new)}")
+            return Sign(name, row["step"], f"{said}. Against it: {', '.join(new)}")
         return None
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gantool.errors import RunError, UsageError
 from gantool.runs import checkpoint
+from gantool.runs.places import cache_root
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,7 @@ def kept(kind: str, key: list[Any], make: Callable[[], dict[str, Any]]) -> dict[
 
 def place(kind: str, key: list[Any]) -> Path:
     name = hashlib.blake2b(json.dumps(key).encode(), digest_size=12).hexdigest()
-    return (
-        Path(os.path.abspath(os.path.expanduser(os.environ.get("GANTOOL_CACHE") or "~/.cache/gantool"))) / kind / name
-    )
+    return cache_root() / kind / name
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:

@@ -34,16 +34,18 @@ class Diversity:
             raise UsageError("metric=[diversity] compares images, and this dataset holds points: drop it")
 
     def __call__(self, trained: Trained, dataset: Dataset) -> dict[str, float]:
-        data, classes = dataset.load("train"), len(dataset.names) if self.conditional else 1
-        each, mine, theirs = max(1, self.pairs // classes), list[Tensor](), list[Tensor]()
+        data, known = dataset.load("train"), list[int | None]([None])
+        if self.conditional:  # a class may have no example to train on
+            known = [label for label in range(len(dataset.names)) if bool((data.labels == label).any())]
+        each, mine, theirs = max(1, self.pairs // len(known)), list[Tensor](), list[Tensor]()
         generator = torch.Generator().manual_seed(0)
-        for label in range(classes):
-            drawn = trained.fakes(2 * each, label if self.conditional else None)
+        for number, label in enumerate(known, 1):
+            drawn = trained.fakes(2 * each, label)
             mine.append(alike(drawn[:each], drawn[each:], trained.device))
-            pool = data.pixels[data.labels == label] if self.conditional else data.pixels
+            pool = data.pixels if label is None else data.pixels[data.labels == label]
             first, second = (to_float(pool[index]) for index in different(len(pool), each, generator))
             theirs.append(alike(first, second, trained.device))
-            trained.report("pairs", (label + 1) * each, classes * each)
+            trained.report("pairs", number * each, len(known) * each)
         self.scales = scales(*dataset.shape[1:])
         return {"ms_ssim": float(torch.stack(mine).mean()), "ms_ssim_data": float(torch.stack(theirs).mean())}
 

@@ -74,13 +74,12 @@ def environment() -> dict[str, str | None]:
 
 
 def git_revision() -> str | None:
-    """Commit of gantool's checkout, else of the current folder, with '+dirty' if files differ. None without git."""
+    """Commit of the checkout that gantool is run from, with '+dirty' if files differ. None for an installed one."""
     checkout = Path(__file__).parents[2]
-    folder = checkout if (checkout / ".git").exists() else Path.cwd()
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = _git(checkout, "rev-parse", "HEAD") if (checkout / ".git").exists() else None
     if not commit:
         return None
-    return f"{commit}+dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+    return f"{commit}+dirty" if _git(checkout, "status", "--porcelain", "--untracked-files=no") else commit
 
 
 def _version(package: str) -> str | None:
@@ -91,15 +90,21 @@ def _version(package: str) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    return _run("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments)
+
+
+def _run(*command: str, **environment: str) -> str | None:
+    """What a program says; None where it is not there, or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True, env=os.environ | environment
+        )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
 
 
-def _alive(pid: Any, born: int | None) -> bool:
+def _alive(pid: Any, born: int | str | None) -> bool:
     """Does that process still run? Numbers are used again, above all in containers: if known, its birth must match."""
     if os.name != "posix":  # there os.kill would end it
         return True
@@ -112,10 +117,12 @@ def _alive(pid: Any, born: int | None) -> bool:
     return _born(int(pid)) == born if born is not None else not _zombie(int(pid))
 
 
-def _born(pid: int) -> int | None:
-    """Clock tick since boot at which a process began; None if it is dead or the system does not say."""
+def _born(pid: int) -> int | str | None:
+    """When a process began: clock tick since boot, or a date. None if it is dead or the system does not say."""
     stat = _stat(pid)
-    return int(stat[19]) if stat and stat[0] not in "ZX" else None
+    if stat:
+        return int(stat[19]) if stat[0] not in "ZX" else None
+    return _run("ps", "-o", "lstart=", "-p", str(pid), LC_ALL="C", TZ="UTC0") or None  # macOS, which has no /proc
 
 
 def _zombie(pid: int) -> bool:
@@ -125,6 +132,6 @@ def _zombie(pid: int) -> bool:
 def _stat(pid: int) -> list[str]:
     """Linux's /proc/PID/stat from the third field on (man 5 proc), [] elsewhere."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return []
