@@ -22,6 +22,7 @@ class Trick(nn.Module):
     needs_real: bool = False  # does it look at `turn.real` in G's turn?
     needs_realness: bool = False  # does it look at D's one number for an example?
     needs_threshold: bool = False  # does it ask whether D says "real"?
+    needs_average: bool = False  # is it without meaning unless G's loss is a mean over its fakes?
     needs_images: bool = False  # is it for images only, not for points?
     slopes: bool = False  # does its penalty differentiate D's verdicts by the example?
     replays: bool = False  # does it show D fakes that are not those of the turn's latents?
@@ -94,6 +95,8 @@ class Objective(Trick):
     needs_lipschitz: bool = False  # is it meaningless unless a trick bounds D's slope?
     needs_classes: bool = False  # must the data have classes?
     needs_labelled: bool = False  # does it look at `turn.labelled` in D's turn?
+    averages: bool = True  # is G's loss a mean over its fakes? Not if it compares batches
+    matches_features: bool = False  # does G learn from D's features alone, which must hold the class it is told?
     class_conditional: bool = False  # must G be told a class?
     tells_class: bool = True  # is D told the class too, where G is? Not if it is to find it out
     threshold: float | None = 0.0  # D says "real" where `realness` is above it; None = it has no such point
