@@ -225,8 +225,9 @@ def test_what_a_base_needs_its_extension_needs(compose):
 
 
 def test_matched_features_must_hold_the_class_however_deep_the_match_is(compose):
-    """G of feature matching moves with the class that is asked of it only where D's features do (Miyato and Koyama 2018:
-    the projection comes after them). A classifier's own term asks G for the class, whatever the features hold."""
+    """G of feature matching moves with the class that is asked of it only where D's features do, and a projection comes
+    after them (Miyato and Koyama 2018). A classifier's own term asks G for the class, whatever the features hold.
+    """
     info = ["objective=info", "objective@objective.base=feature_matching", "architecture.latent_dim=12"]
     assert "in which there is no class" in refusal(built, compose, *info, TOLD, PROJECTED)
     auxiliary = ["objective=auxiliary_classifier", "objective@objective.base=feature_matching"]

@@ -72,6 +72,12 @@ def check_use(config: Mapping[str, Any], update: Update, game: Game, columns: Co
             f"labels={config['labels']} hides classes that this objective does not look at: leave it out, or "
             "take objective=semi_supervised or auxiliary_classifier"
         )
+    if objective.needs_lipschitz and not any(trick.lipschitz for trick in game.tricks.values()):
+        raise UsageError(
+            "this objective needs a critic of bounded slope, and normalisation in D undoes what trick.spectral_norm "
+            "bounds: give architecture.discriminator.normalization=none, or add trick=[gradient_penalty] or "
+            "[weight_clipping]"
+        )
     thrice = getattr(update, "differentiates_steps", False) and any(hook.slopes for hook in game.hooks.values())
     if thrice and any(isinstance(layer, _BatchNorm) for layer in game.nets["discriminator"].modules()):
         raise UsageError(

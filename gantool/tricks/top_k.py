@@ -13,8 +13,8 @@ class TopK(Trick):
     """G learns from the k fakes of its batch that D takes for the most real (Sinha et al. 2020, algorithm 1).
 
     k = share * batch size, `share` falling from 1 to `least` along the schedule. The others' gradient is 0 and that of
-    the k is scaled by batch size / k. Of a loss that is a mean over the fakes, this is the gradient of the mean over the
-    k; objectives that compare whole batches, such as feature_matching, are refused.
+    the k is scaled by batch size / k. Of a loss that is a mean over the fakes, this is the gradient of the mean over
+    the k; objectives that compare whole batches, such as feature_matching, are refused.
     """
 
     needs_critic = needs_realness = needs_average = True
