@@ -97,17 +97,18 @@ def test_normalisation_undoes_the_bound_and_is_told(compose, caplog, norm):
     game = composed_game(compose, "objective=wasserstein", *chosen)
     assert ("normalization=none" in caplog.text) == (norm != "none")
     config = plain(compose(*chosen, "objective=wasserstein"))
+    d, _ = players(game, 0.1)
     if norm == "none":
-        check_use(config, Alternating(), game, [])
+        check_use(config, Alternating(), game, d, [])
         return
     critic = game.nets["discriminator"].eval() if norm == "layer" else game.nets["discriminator"]
     v = (1e-3 * torch.randn(4, 1, 8, 8)).requires_grad_(True)  # all much alike
     (slope,) = torch.autograd.grad(critic(v, torch.full((4,), -1)).logits.sum(), v)
     assert norm == "batch" or float(slope.flatten(1).norm(dim=1).max()) > 1.5
-    assert "undoes what trick.spectral_norm bounds" in refusal(check_use, config, Alternating(), game, [])
+    assert "undoes what trick.spectral_norm bounds" in refusal(check_use, config, Alternating(), game, d, [])
     for other in ("gradient_penalty", "weight_clipping"):
         both = composed_game(compose, "objective=wasserstein", f"trick=[spectral_norm,{other}]", chosen[1])
-        check_use(config, Alternating(), both, [])
+        check_use(config, Alternating(), both, d, [])
 
 
 def test_a_reference_batch_is_normalisation_too(compose, caplog):

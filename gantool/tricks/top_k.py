@@ -23,6 +23,9 @@ class TopK(Trick):
         super().__init__()
         self.least, self.schedule, self.clock = least, schedule, Clock()
 
+    def joined(self, rounds: int) -> None:
+        self.clock.now.fill_(rounds)
+
     def heed(self, on_fake: Verdict, realness: Tensor) -> Verdict:
         n = len(realness)
         left = self.schedule(self.clock.now) if self.schedule is not None else torch.zeros_like(realness[0])  # 1 to 0
