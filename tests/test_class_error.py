@@ -105,7 +105,32 @@ def test_d_sorts_in_eval_mode_untold_and_without_a_trace():
     found = Deployed(game, Normal(), 1, [], batch_size=3).seeded(0).class_logits(images)
     net = game.nets["discriminator"]
     assert torch.allclose(found, net.linear(images), atol=1e-6) and not found.requires_grad
-    assert torch.cat(net.told).tolist() == [-1] * 7
+    assert torch.cat(net.told).tolist() == [-1] * 8  # in twos, as in training: nobody says that it compares none
     assert net.training and torch.equal(rng, torch.get_rng_state())
     game = Game(Scalar(1.0), Noisy(), NonSaturating(), {}, Fixed(torch.ones(2, 2)))
     assert Deployed(game, Normal(), 1, []).class_logits(images) is None
+
+
+class Crowd(nn.Module):
+    """A D whose verdict on an example is its batch: its size, and how many of each kind are in it."""
+
+    by_example = False
+
+    def forward(self, image: Tensor, label: Tensor) -> Verdict:
+        kinds = image[:, :1].mean().expand(len(image), 1)
+        return Verdict(torch.cat([image[:, :1], torch.full_like(kinds, len(image)), kinds], dim=1), image)
+
+
+def test_d_that_compares_examples_sees_them_as_in_training():
+    """Trap: 256 at a time, and sorted by class as a test split may be. Each answer goes with its image."""
+    game = Game(Scalar(1.0), Crowd(), SemiSupervised(3), {}, Fixed(torch.ones(8, 2)))
+    images = torch.arange(20.0)[:, None].expand(20, 2)
+    deployed = Deployed(game, Normal(), 1, [])
+    found = deployed.seeded(0).class_logits(images)
+    assert found[:, 0].tolist() == list(range(20))
+    assert set(found[:, 1].tolist()) == {8.0}, "the last batch is filled up"
+    assert len(found[:, 2].unique()) == 3
+    assert all(4 < mean < 15 for mean in found[:, 2].tolist()), "mixed, not in the order of the split"
+    assert torch.equal(found, deployed.seeded(1).class_logits(images))
+    few = deployed.seeded(0).class_logits(images[:5])
+    assert few[:, 0].tolist() == list(range(5)) and set(few[:, 1].tolist()) == {5.0}

@@ -34,6 +34,7 @@ class Mirror(mlp.Discriminator):
     energy = True
 
 
+MATCHED = "objective=feature_matching"
 AUTOENCODER = f"architecture.discriminator._target_={__name__}.Mirror"
 
 
@@ -92,6 +93,19 @@ CASES = {
         ["objective=mmd", TOLD, PROJECTED], "objective mmd has no verdict that a projection could be added to",
         {"drop architecture.projection=true": ["objective=mmd", TOLD]},
     ),
+    "features of a class that is projected onto them": Case(
+        ["objective=feature_matching", TOLD, PROJECTED],
+        "objective feature_matching has G match features of D, in which there is no class",
+        {"drop architecture.projection=true": ["objective=feature_matching", TOLD]},
+    ),
+    "features of a D that is not told the class": Case(
+        [MATCHED, "objective@objective.base=semi_supervised", TOLD],
+        "objective feature_matching has G match features of a D that is not told the class",
+        {
+            "architecture.class_conditional=false": [MATCHED, "objective@objective.base=semi_supervised"],
+            "objective=semi_supervised": ["objective=semi_supervised", TOLD],
+        },
+    ),
     "steep critic": Case(
         ["objective=wasserstein"], "objective wasserstein needs a critic of bounded slope",
         {
@@ -120,6 +134,11 @@ CASES = {
         ["objective=relativistic", "trick=[adaptive_augment]"],
         "trick.adaptive_augment asks whether D takes a real for one, and D of objective relativistic",
         {"drop it": ["objective=relativistic"]},
+    ),
+    "best of fakes that count together only": Case(
+        ["objective=semi_supervised", "trick=[top_k]"],
+        "trick.top_k weighs G's fakes one by one, and objective semi_supervised compares whole batches",
+        {"drop it": ["objective=semi_supervised"]},
     ),
     "no last layer": Case(
         ["objective=began", AUTOENCODER, "trick=[minibatch_stddev]"],
@@ -203,6 +222,24 @@ def test_what_a_base_needs_its_extension_needs(compose):
     said = refusal(built, compose, *info, "objective@objective.base=hinge", "trick=[label_smoothing]")
     assert "objective info has none" in said
     assert built(compose, *info, "objective@objective.base=wasserstein", "trick=[spectral_norm]")
+
+
+def test_matched_features_must_hold_the_class_however_deep_the_match_is(compose):
+    """G of feature matching moves with the class that is asked of it only where D's features do, and a projection comes
+    after them (Miyato and Koyama 2018). A classifier's own term asks G for the class, whatever the features hold.
+    """
+    info = ["objective=info", "objective@objective.base=feature_matching", "architecture.latent_dim=12"]
+    assert "in which there is no class" in refusal(built, compose, *info, TOLD, PROJECTED)
+    auxiliary = ["objective=auxiliary_classifier", "objective@objective.base=feature_matching"]
+    assert "trick.top_k weighs" in refusal(built, compose, *auxiliary, TOLD, "trick=[top_k]")
+    for chosen in ([*info, TOLD], [*auxiliary, TOLD]):
+        torch.manual_seed(0)
+        game = built(compose, *chosen)
+        turns(game)
+        image, (one, other) = torch.randn(3, 1, 8, 8), (torch.full((3,), label) for label in (0, 1))
+        said = [game.nets["discriminator"](image, label) for label in (one, other)]
+        named = game.objective.class_logits(said[0].logits) is not None and not game.objective.tells_class
+        assert named or not torch.equal(said[0].features, said[1].features)
 
 
 def test_tricks_that_bound_no_slope(compose):

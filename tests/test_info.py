@@ -16,6 +16,7 @@ from gantool.objectives.hinge import Hinge
 from gantool.objectives.info import Info
 from gantool.objectives.mmd import MomentMatching
 from gantool.objectives.non_saturating import NonSaturating
+from gantool.objectives.semi_supervised import SemiSupervised
 from gantool.tricks.gradient_penalty import GradientPenalty
 from toys import composed_game, refusal, turn, verdict
 
@@ -244,6 +245,14 @@ def test_a_classifier_over_codes():
     assert objective.class_logits(logits)[0].tolist() == [6, 7, 8]
     assert objective.base.class_logits(logits[:, :6])[0].tolist() == [1, 2, 3, 4]
     assert objective.realness(logits).tolist() == [0, 0]
+
+
+def test_class_error_measures_the_classifier_under_the_codes():
+    """Trap: over semi_supervised, whose logits sort by class, the code's values passed for classes."""
+    objective = Info(SemiSupervised(10), [10], 0)
+    logits = torch.arange(20.0).expand(2, 20)
+    assert objective.class_logits(logits)[0].tolist() == list(range(10))
+    assert info([4], 1).class_logits(torch.arange(6.0).expand(2, 6))[0].tolist() == [1, 2, 3, 4]
 
 
 def test_a_penalty_bends_the_verdict_and_not_q():

@@ -13,9 +13,10 @@ from torch import Tensor
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
 from gantool.datasets.digits import Digits
 from gantool.game import distances
-from gantool.game.images import to_float
+from gantool.game.images import to_float, to_uint8
 from gantool.game.types import Images
 from gantool.metrics.memorization import Memorization
+from gantool.samplers.neighbours import Neighbours
 
 CPU = torch.device("cpu")
 DIGITS = Digits()
@@ -61,6 +62,32 @@ def test_copies_are_found():
     assert found["nearest_train"] == pytest.approx(0, abs=1e-6) and found["nearest_train_test"] > 1
 
 
+def test_copies_of_mirrored_examples_are_found():
+    """A run that mirrors half of its examples was shown them so. An example and its mirror image are one, not the
+    nearest and the second; test examples are as far as from a set of both.
+    """
+    samples = TRAIN[:500].flip(3)
+    assert measured(samples)["copied"] < 0.2
+    found = measured(samples, Digits(flip=True))
+    assert (found["memorization"], found["copied"]) == (1, 1)
+    both = torch.cat([TRAIN, TRAIN.flip(3)]).flatten(1)
+    chosen = torch.randperm(len(TEST), generator=torch.Generator().manual_seed(0))[:500]
+    expected = NearestNeighbors(n_neighbors=1).fit(both).kneighbors(TEST[chosen].flatten(1))[0].mean()
+    assert found["nearest_train_test"] == pytest.approx(float(expected), rel=1e-5)
+    symmetric = (TRAIN[:50] + TRAIN[:50].flip(3)) / 2
+    held = SimpleNamespace(flip=True, load=lambda split: Images(to_uint8(symmetric), torch.full((50,), -1)))
+    assert measured(to_float(to_uint8(symmetric)), held)["copied"] == 1
+
+
+def test_the_nearer_of_an_example_and_its_mirror_image_is_shown(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("gantool.runs.pictures.neighbours", lambda samples, found, out, **rest: seen.append(found))
+    sampler = Neighbours(neighbours=2)
+    sampler.see(DIGITS.load("train"), flip=True)
+    sampler([torch.cat([TRAIN[:3], TRAIN[3:6].flip(3)])], None, tmp_path / "a.png")
+    assert torch.equal(seen[0][:3, 0], TRAIN[:3]) and torch.equal(seen[0][3:, 0], TRAIN[3:6].flip(3))
+
+
 def test_noisy_copies_are_found():
     """Noise of 0.02 a pixel moves an image of 64 pixels by 0.16; its neighbours are ten times as far."""
     found = measured(TRAIN[:500] + 0.02 * noise(500, 1, 8, 8))
@@ -92,7 +119,7 @@ def test_noise_and_blur_are_no_copies():
 def test_by_hand():
     """Training points 0 and 10; samples 1 and 4 (nearest 1 and 4, second 9 and 6), test points 2 and 13 (2 and 3)."""
     points = {"train": [[0.0], [10.0]], "test": [[2.0], [13.0]]}
-    line = SimpleNamespace(load=lambda split: Images(torch.tensor(points[split]), torch.full((2,), -1)))
+    line = SimpleNamespace(flip=False, load=lambda split: Images(torch.tensor(points[split]), torch.full((2,), -1)))
     found = measured(torch.tensor([[1.0], [4.0]]), line)
     assert found == pytest.approx(
         {"memorization": 0.5, "copied": 0.5, "nearest_train": 2.5, "nearest_train_test": 2.5}, abs=1e-6

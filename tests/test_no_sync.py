@@ -242,6 +242,7 @@ def refused_with_reason(made: dict[str, Any], kind: str) -> bool:
         or (trick.needs_critic and not objective.critic)
         or (trick.needs_realness and mute)
         or (trick.needs_threshold and objective.threshold is None)
+        or (trick.needs_average and not objective.averages)
         or (trick.needs_head and objective.energy)
         or (trick.needs_images and kind == "points")
         or (trick.replays and bool(objective.codes))

@@ -59,6 +59,19 @@ def test_hidden_layers_are_those_of_the_trunk(compose, overrides, ends):
     assert torch.allclose(found[-1].flatten(1), features, atol=1e-5)
 
 
+def test_layers_after_a_minibatch_trick_are_those_of_batches_as_in_training(compose):
+    """In fours, whatever the size at which metrics draw; and each image keeps its own numbers."""
+    game = composed_game(compose, "architecture=mlp", "trick=[minibatch_stddev]")
+    shown = to_float(pictures(10).pixels)
+    found = Deployed(game, Normal(), 8, [], batch_size=256).seeded(0).hidden(shown)
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(0))
+    net = game.nets["discriminator"].eval()
+    with torch.no_grad():
+        features = net(shown[order[:4]], torch.full((4,), -1)).features
+    assert torch.allclose(found[-1][order[:4]], features[:, : found[-1].shape[1]], atol=1e-6)
+    assert all(len(layer) == 10 for layer in found)
+
+
 def test_a_trunk_without_weights_hides_nothing(compose):
     game = composed_game(compose, "architecture.discriminator.hidden=[]")
     hidden = Deployed(game, Normal(), 8, []).seeded(0).hidden(torch.zeros(3, 1, 8, 8))

@@ -450,6 +450,45 @@ def test_ema_added_on_resume_averages_from_the_trained_weights(gantool: Gantool)
         assert torch.equal(game[name], game[name.replace("nets.generator", "tricks.ema.average")]), name
 
 
+@pytest.mark.parametrize("late", [True, False])
+def test_a_trick_added_on_resume_keeps_the_time_of_the_run(gantool: Gantool, late: bool) -> None:
+    """Noise that is to be gone at step 12 is gone then, though it came at step 4; its own clock would say 8 by then."""
+    noise = ["trick=[instance_noise,top_k]", "trick.instance_noise.schedule.begin=6"]
+    assert gantool("train", *TINY, "steps=4", *([] if late else noise[:1])).code == 0
+    resumed = gantool("train", "resume=run", "steps=12", *noise)
+    assert resumed.code == 0, resumed.err
+    game = torch.load(RunFolder(RUN).checkpoint(12), weights_only=True)["game"]
+    assert int(game["tricks.instance_noise.clock.now"]) == int(game["tricks.top_k.clock.now"]) == 12
+
+
+@pytest.mark.parametrize(
+    "optimizer, option", [("sgd", "momentum=0.5"), ("rmsprop", "momentum=0.5"), ("rmsprop", "centered=true"),
+                          ("adam", "amsgrad=true"), ("adamw", "amsgrad=true")],
+)  # fmt: skip
+def test_an_option_of_the_optimizer_is_switched_on(gantool: Gantool, optimizer: str, option: str) -> None:
+    """What it is to remember begins at nothing; what was remembered before stays."""
+    off = [f"optimizer.{player}.momentum=0" for player in ("generator", "discriminator")] if optimizer == "sgd" else []
+    assert gantool("train", *TINY, "steps=4", f"optimizer={optimizer}", *off).code == 0
+    on = [f"++optimizer.{player}.{option}" for player in ("generator", "discriminator")]
+    resumed = gantool("train", "resume=run", "steps=8", *on)
+    assert resumed.code == 0, resumed.err
+    kept = {"momentum": "momentum_buffer", "centered": "grad_avg", "amsgrad": "max_exp_avg_sq"}[option.split("=")[0]]
+    moments = players()["generator"]["moments"]
+    assert moments and all(bool(each[kept].abs().sum() > 0) for each in moments.values())
+
+
+def test_a_schedule_that_is_stretched_on_resume_is_told(gantool: Gantool) -> None:
+    """One line, and only where a schedule ends with the run and the budget changes."""
+    falling = ["optimizer.generator.schedule.kind=linear", "trick=[instance_noise]"]
+    told = "optimizer.generator.schedule, trick.instance_noise.schedule"
+    assert gantool("train", *TINY, "steps=4", *falling).code == 0
+    again = gantool("train", "resume=run", "steps=8").err
+    assert again.count("follows the new budget") == 1 and told in again
+    assert "follows" not in gantool("train", "resume=run", "steps=8", "checkpoint=4").err
+    ends = ["optimizer.generator.schedule.end=8", "trick.instance_noise.schedule.end=8"]
+    assert "follows" not in gantool("train", "resume=run", "steps=12", *ends).err
+
+
 @pytest.mark.parametrize("change", ["trick=[spectral_norm]", "architecture.generator.hidden=[16]"])
 def test_other_networks_are_refused_and_nothing_is_lost(gantool: Gantool, change: str) -> None:
     assert gantool("train", *TINY, "steps=4").code == 0
@@ -550,10 +589,11 @@ def test_best_metric_may_be_any_column_of_what_is_chosen(compose: Any) -> None:
     config = plain(compose("metric=[stacked_modes]", "dataset=stacked_mnist", "best.metric=modes_covered"))
     metrics = Metrics(Builder(), config["metric"], config, torch.device("cpu"))
     played = composed_game(compose)
-    check_use(config, Alternating(), played, metrics.columns)
-    check_use(config, Alternating(), played, ["fid_clip", "modes_covered"])
+    d, _ = Builder().players(played, config["optimizer"])
+    check_use(config, Alternating(), played, d, metrics.columns)
+    check_use(config, Alternating(), played, d, ["fid_clip", "modes_covered"])
     with pytest.raises(UsageError, match="choose it too, metric="):
-        check_use(config, Alternating(), played, ["fid_clip"])
+        check_use(config, Alternating(), played, d, ["fid_clip"])
 
 
 def test_misspelt_best_metric_is_told_after_one_step(gantool: Gantool) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gantool.commands.planning import check_use
 from gantool.game.game import Game
 from gantool.game.hooks import Trick
 from gantool.game.schedules import Schedule
@@ -19,7 +20,7 @@ from gantool.tricks.instance_noise import InstanceNoise
 from gantool.tricks.label_smoothing import LabelSmoothing
 from gantool.tricks.spectral_norm import SpectralNorm
 from gantool.tricks.weight_clipping import WeightClipping
-from toys import Fixed, Linear, Scalar, players, verdict, weights
+from toys import Fixed, Linear, Scalar, composed_game, pictures, plain, players, refusal, verdict, weights
 
 
 def nets(generator: nn.Module, discriminator: nn.Module) -> nn.ModuleDict:
@@ -73,6 +74,50 @@ def test_spectral_norm_bounds_the_slope_of_a_critic():
     for _ in range(30):
         critic(v)
     assert steepest() < 1.01
+
+
+def test_the_slope_of_a_normed_convolution_is_at_most_that_of_its_places():
+    """One kernel of 4 x 4 ones over 16 x 16 ones: each number is 16 / |kernel| = 4 after division by the norm 4."""
+    layer = nn.Conv2d(1, 1, 4, bias=False)
+    nn.init.ones_(layer.weight)
+    SpectralNorm().rewrite(nets(nn.Identity(), nn.Sequential(layer)), Fixed(torch.zeros(4, 1)))
+    image = torch.randn(1, 1, 16, 16)
+    for _ in range(100):  # power iteration through the layer itself
+        image = image / image.norm()
+        out = layer(image)
+        image = nn.functional.conv_transpose2d(out, layer.weight).detach()
+    assert 3.5 < float(out.detach().norm()) <= 4 + 1e-5
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+def test_normalisation_undoes_the_bound_and_is_told(compose, caplog, norm):
+    """Trap: a critic of the Wasserstein game that passes for bounded: it divides by a small deviation."""
+    torch.manual_seed(0)
+    chosen = ["trick=[spectral_norm]", f"architecture.discriminator.normalization={norm}"]
+    game = composed_game(compose, "objective=wasserstein", *chosen)
+    assert ("normalization=none" in caplog.text) == (norm != "none")
+    config = plain(compose(*chosen, "objective=wasserstein"))
+    d, _ = players(game, 0.1)
+    if norm == "none":
+        check_use(config, Alternating(), game, d, [])
+        return
+    critic = game.nets["discriminator"].eval() if norm == "layer" else game.nets["discriminator"]
+    v = (1e-3 * torch.randn(4, 1, 8, 8)).requires_grad_(True)  # all much alike
+    (slope,) = torch.autograd.grad(critic(v, torch.full((4,), -1)).logits.sum(), v)
+    assert norm == "batch" or float(slope.flatten(1).norm(dim=1).max()) > 1.5
+    assert "undoes what trick.spectral_norm bounds" in refusal(check_use, config, Alternating(), game, d, [])
+    for other in ("gradient_penalty", "weight_clipping"):
+        both = composed_game(compose, "objective=wasserstein", f"trick=[spectral_norm,{other}]", chosen[1])
+        check_use(config, Alternating(), both, d, [])
+
+
+def test_a_reference_batch_is_normalisation_too(compose, caplog):
+    net = ["architecture=dcgan", "dataset.resolution=16", "objective=wasserstein"]
+    images = pictures(10, (1, 16, 16))
+    for order in ("spectral_norm,virtual_batch_norm", "virtual_batch_norm,spectral_norm"):
+        chosen = [*net, f"trick=[{order}]", "trick.virtual_batch_norm.player=discriminator"]
+        game = composed_game(compose, *chosen, images=images)
+        assert not game.tricks["spectral_norm"].lipschitz
 
 
 # ---------------------------------------------------------------- weight clipping

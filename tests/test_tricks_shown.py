@@ -88,6 +88,7 @@ def replayed(trick: ReplayBuffer, t: int, batch: int) -> Tensor:
     """(N,) when the fakes shown in turn t were made; fake i of turn t is 100 t + i, and so is its label."""
     number = 100 * t + torch.arange(batch)
     shown, label = trick.replay(number[:, None].float(), number)
+    trick.keep(number[:, None].float(), number)
     assert torch.equal(shown[:, 0].long(), label), "a fake with the label of another"
     assert torch.equal(label[trick.old :], number[trick.old :]), "more than the share is old"
     return label // 100
@@ -168,6 +169,7 @@ def test_an_update_that_looks_through_g_has_no_gradient_of_old_fakes():
     label = torch.arange(8)
     for passed in (8, 4):
         shown, _ = trick.replay(x * 2, label)
+        trick.keep(x * 2, label)
         assert float(torch.autograd.grad(shown.sum(), x)[0].sum()) == 2 * passed
     assert not trick.kept.requires_grad
 

@@ -15,7 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gantool.commands.planning import check_use
 from gantool.config.build import Builder
+from gantool.game.ahead import Ahead
 from gantool.game.game import Game
 from gantool.game.hooks import Objective, Trick
 from gantool.game.player import Player
@@ -306,6 +308,50 @@ def test_unrolled_is_d_of_one_step():
 def test_unrolled_refuses_an_optimiser_that_it_cannot_differentiate():
     game = bilinear(1.0, 0.5)
     assert "Adagrad" in refusal(Unrolled(1), game, *players(game, 0.1, torch.optim.Adagrad))
+
+
+@pytest.mark.parametrize(
+    "optimizer, option", [("adam", "amsgrad"), ("rmsprop", "centered"), ("sgd", "maximize"), ("adamw", "maximize")]
+)
+def test_unrolled_refuses_what_it_would_leave_out_of_a_step(compose, optimizer, option):
+    """Before a step; what Ahead heeds or what changes the speed only is taken."""
+    name = f"optimizer.discriminator.{option}"
+    game, d, _, _ = trained(compose, Unrolled(2), f"optimizer={optimizer}", f"+{name}=true")
+    config = plain(compose(f"optimizer={optimizer}"))
+    said = refusal(check_use, config, Unrolled(2), game, d, [])
+    assert f"with {option}=True" in said and f"leave out {name}" in said
+    assert refusal(Ahead, d) == said
+    check_use(config, Unrolled(0), game, d, [])
+    check_use(config, Alternating(), game, d, [])
+    for settings in ([], [f"+{name}=false"], ["optimizer.discriminator.weight_decay=0.1"]):
+        game, d, _, _ = trained(compose, Unrolled(2), f"optimizer={optimizer}", *settings)
+        check_use(config, Unrolled(2), game, d, [])
+
+
+def test_unrolled_refuses_tricks_on_the_weights_themselves(compose):
+    """Clamped weights, and weights drawn to their past: the D ahead would be neither."""
+    for trick in ("weight_clipping", "historical_averaging"):
+        game, d, _, _ = trained(compose, Unrolled(2), f"trick=[{trick}]")
+        said = refusal(check_use, plain(compose()), Unrolled(2), game, d, [])
+        assert f"trick.{trick} acts on D's weights themselves" in said
+        check_use(plain(compose()), Unrolled(0), game, d, [])
+    others = "trick=[gradient_clipping,gradient_penalty,spectral_norm,replay_buffer]"
+    game, d, _, _ = trained(compose, Unrolled(2), others)
+    check_use(plain(compose()), Unrolled(2), game, d, [])
+
+
+def test_unrolled_refuses_where_nothing_is_ahead(compose):
+    game, d, _, _ = trained(compose, Unrolled(2), "objective=mmd")
+    assert "this objective has none: leave it out" in refusal(check_use, plain(compose()), Unrolled(2), game, d, [])
+    check_use(plain(compose()), Unrolled(0), game, d, [])
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_steps_ahead_fill_no_replay_buffer(compose, ahead):
+    """Half of a batch of 8 is kept each round, however far G looks ahead."""
+    game, *_, play = trained(compose, Unrolled(ahead), "trick=[replay_buffer]", "batch_size=8")
+    play(5)
+    assert int(game.tricks["replay_buffer"].filled) == 5 * 4
 
 
 @pytest.mark.parametrize("objective", [NonSaturating, Minimax])

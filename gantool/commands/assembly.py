@@ -85,8 +85,8 @@ class Assembly:
         if self.device.type in ("cpu", "cuda") and len(shape) == 3:
             for part in (self.game.nets, self.game.tricks):
                 part.to(memory_format=torch.channels_last)
-        check_use(self.config, self.update, self.game, self.metrics.columns)
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
+        check_use(self.config, self.update, self.game, self.d, self.metrics.columns)
         self._record_anew()
         self._deploy()
 
@@ -234,7 +234,7 @@ class Assembly:
         check_classes(state["data"], self.spec["names"])
         if state["fingerprint"] != self.data["fingerprint"]:
             log.warning("the data is not what this run was trained on so far: it has changed, or is prepared otherwise")
-        self.game.restore(state["game"])
+        self.game.restore(state["game"], int(state["players"]["generator"]["steps"]))
         restore_meta(self.meta, state.get("meta"), self.game)
         self._check_shares(state)
         if self.meta and self.meta.weights is not None:

@@ -12,8 +12,10 @@ from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
 from gantool.engine import loop
 from gantool.errors import UsageError
+from gantool.game.ahead import check_differentiable
 from gantool.game.game import Game
 from gantool.game.meta import Meta
+from gantool.game.player import Player
 from gantool.game.updates import Update
 
 DEFAULT_STEPS = 10_000
@@ -72,7 +74,7 @@ def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:
     return Builder(trust).make("meta", node, Meta) if node else None
 
 
-def check_use(config: Mapping[str, Any], update: Update, game: Game, columns: Collection[str]) -> None:
+def check_use(config: Mapping[str, Any], update: Update, game: Game, d: Player, columns: Collection[str]) -> None:
     """Settings that would change nothing, or cannot be computed, are refused. `columns`: of the metrics."""
     _check_best(config["best"]["metric"], columns)
     objective, steps = game.objective, update.discriminator_steps
@@ -86,12 +88,33 @@ def check_use(config: Mapping[str, Any], update: Update, game: Game, columns: Co
             f"labels={config['labels']} hides classes that this objective does not look at: leave it out, or "
             "take objective=semi_supervised or auxiliary_classifier"
         )
+    if objective.needs_lipschitz and not any(trick.lipschitz for trick in game.tricks.values()):
+        raise UsageError(
+            "this objective needs a critic of bounded slope, and normalisation in D undoes what trick.spectral_norm "
+            "bounds: give architecture.discriminator.normalization=none, or add trick=[gradient_penalty] or "
+            "[weight_clipping]"
+        )
+    if getattr(update, "unrolled_steps", 0):
+        _check_ahead(game, d)
     thrice = getattr(update, "differentiates_steps", False) and any(hook.slopes for hook in game.hooks.values())
     if thrice and any(isinstance(layer, _BatchNorm) for layer in game.nets["discriminator"].modules()):
         raise UsageError(
             "this update differentiates D's steps, in which a gradient penalty has differentiated D, and BatchNorm has "
             "no third derivative: give architecture.discriminator.normalization=layer, or another update or penalty"
         )
+
+
+def _check_ahead(game: Game, d: Player) -> None:
+    """Can D's steps be looked ahead of?"""
+    if not game.objective.critic:
+        raise UsageError("update=unrolled looks ahead of a discriminator, and this objective has none: leave it out")
+    check_differentiable(d.optimizer)
+    for name, hook in game.hooks.items():
+        if hook.of_weights:
+            raise UsageError(
+                f"trick.{name} acts on D's weights themselves, of which update=unrolled cannot look ahead: drop it, or "
+                "take another update"
+            )
 
 
 def _check_best(best: str | None, columns: Collection[str]) -> None:

@@ -57,7 +57,7 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     node = dataset_of(trained, config["dataset"]) if compares or config["dataset"] else {}
     if compares:
         dataset = Builder(tuple(config["trust"])).make("dataset", node)
-        sampler.see(training_data(dataset, trained, state))
+        sampler.see(training_data(dataset, trained, state), dataset.flip)
     out = _out(config, getattr(sampler, "format", None) == "png", _name(folder, config, state["step"], seed))
     written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)
     log.info("%d samples of step %d, seed %d", len(latents), state["step"], seed)

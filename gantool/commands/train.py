@@ -189,7 +189,7 @@ class Training:
         from gantool.runs import checkpoint, rows, status
         from gantool.runs.folder import write_atomically
         from gantool.runs.records import Records
-        from gantool.runs.resume import changed, read_config
+        from gantool.runs.resume import changed, read_config, stretched
 
         rows.Rows(self.folder.rows).truncate(self.clock.step)
         for row in rows.read(self.folder.rows):
@@ -220,7 +220,7 @@ class Training:
         parts, verb = self.parts, f"resuming at step {self.clock.step}" if resumed else "training"
         log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
         log.info("data: %s", parts.described)
-        for change in changed(before, self.config):
+        for change in (*changed(before, self.config), *stretched(before, self.config)):
             log.info("from here on %s", change)
         tell_idle(self.config, bool(parts.metrics.chosen))
         return Records(self.folder, loggers, self.cfg.keep_last)

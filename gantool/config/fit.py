@@ -70,6 +70,11 @@ def _classes(choice: Choice) -> Iterator[str]:
             f"{choice.unlabelled} examples have no class, and fakes all have one, by which a discriminator that is "
             "told it would know them: leave out labels=, or take objective=auxiliary_classifier"
         )
+    if choice.class_conditional and objective.matches_features and not objective.tells_class:
+        yield (
+            f"{name} has G match features of a D that is not told the class, so that no class could be asked of G: set "
+            "architecture.class_conditional=false, or take objective=semi_supervised"
+        )
     if choice.projection:
         yield from _projection(choice)
 
@@ -80,6 +85,11 @@ def _projection(choice: Choice) -> Iterator[str]:
         yield "architecture.projection=true is about the class: set architecture.class_conditional=true too"
     if not objective.tells_class:
         yield f"{name} hides the class from the discriminator: drop architecture.projection=true"
+    if objective.matches_features and objective.tells_class:
+        yield (
+            f"{name} has G match features of D, in which there is no class where it is projected onto them, so that no "
+            "class could be asked of G: drop architecture.projection=true"
+        )
     if objective.energy or not objective.critic or objective.realness(torch.zeros(1, objective.logits)) is None:
         yield f"{name} has no verdict that a projection could be added to: drop architecture.projection=true"
 
@@ -100,6 +110,8 @@ def _tricks(choice: Choice) -> Iterator[str]:
             yield f"trick.{key} asks how real D takes an example for, and D of {name} does not say: drop it"
         elif trick.needs_threshold and objective.threshold is None:
             yield f"trick.{key} asks whether D takes a real for one, and D of {name} draws no such line: drop it"
+        elif trick.needs_average and not objective.averages:
+            yield f"trick.{key} weighs G's fakes one by one, and {name} compares whole batches of them: drop it"
         if trick.needs_head and objective.energy:
             yield f"trick.{key} adds to what D's last layer sees, and an autoencoder has no such layer: drop it"
         if trick.needs_images and len(choice.shape) != 3:

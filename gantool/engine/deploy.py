@@ -1,6 +1,6 @@
 """The generator as its users get it."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,16 +108,17 @@ class Deployed:
     def class_logits(self, images: Tensor, report: Report = silent) -> Tensor | None:
         """(N, *data shape) -> (N, classes or values of a code) on the CPU, as D takes unlabelled examples apart."""
         found: list[Tensor] = []
-        discriminator = self.game.nets["discriminator"]
-        for batch in images.split(self.batch_size):
+        discriminator, together = self.game.nets["discriminator"], self._together(len(images))
+        for index in together:
+            batch = images[index]
             with self._aside(), evaluating(discriminator):
                 verdict = discriminator(batch.to(self.device), torch.full((len(batch),), -1, device=self.device))
                 logits = self.game.objective.class_logits(verdict.logits.float())
             if logits is None:
                 return None
             found.append(logits.cpu())
-            report("verdicts", min(len(images), len(found) * self.batch_size), len(images))
-        return torch.cat(found)
+            report("verdicts", len(found), len(together))
+        return _in_order(found, together)
 
     def verdicts(
         self,
@@ -149,13 +150,24 @@ class Deployed:
     def hidden(self, images: Tensor, report: Report = silent) -> list[Tensor]:
         """(N, *data shape) -> the hidden layers of D on the CPU, as it sees unlabelled examples: `layers.hidden`."""
         found: list[list[Tensor]] = []
-        discriminator = self.game.nets["discriminator"]
-        for batch in images.split(self.batch_size):
-            label = torch.full((len(batch),), -1, device=self.device)
+        discriminator, together = self.game.nets["discriminator"], self._together(len(images))
+        for index in together:
+            batch, label = images[index], torch.full((len(index),), -1, device=self.device)
             with self._aside(), evaluating(discriminator):
                 found.append([layer.float().cpu() for layer in hidden(discriminator, batch.to(self.device), label)])
-            report("hidden layers", min(len(images), len(found) * self.batch_size), len(images))
-        return [torch.cat(layers) for layers in zip(*found, strict=True)]
+            report("hidden layers", len(found), len(together))
+        return [_in_order(layers, together) for layers in zip(*found, strict=True)]
+
+    def _together(self, n: int) -> tuple[Tensor, ...]:
+        """Indices of n images, those that D sees at once together.
+
+        A D that may compare examples sees as many as in training, in random order, the last batch filled up.
+        """
+        if self.game.by_example:
+            return torch.arange(n).split(self.batch_size)
+        size = min(self.game.source.batch_size, n)
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+        return torch.cat([order, order[: -n % size]]).split(size)
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
@@ -203,6 +215,15 @@ class Seeded:
 
     def hidden(self, images: Tensor) -> list[Tensor]:
         return self.deployed.hidden(images, self.report)
+
+
+def _in_order(parts: Sequence[Tensor], together: Sequence[Tensor]) -> Tensor:
+    """What was found of the images with these indices -> (N, ...) image after image, without what filled up."""
+    index, values = torch.cat(list(together)), torch.cat(list(parts))
+    n = int(index.max()) + 1
+    found = values.new_empty(n, *values.shape[1:])
+    found[index[:n]] = values[:n]
+    return found
 
 
 @contextmanager

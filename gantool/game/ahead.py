@@ -5,11 +5,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from gantool.errors import UsageError
 from gantool.game.player import Player
 
+DONE = {  # options that `Ahead` heeds, and those that change the speed of a step only
+    "params", "lr", "betas", "eps", "weight_decay", "decoupled_weight_decay", "alpha", "momentum", "dampening",
+    "nesterov", "foreach", "fused", "capturable", "differentiable",
+}  # fmt: skip
 State = dict[str, Any]  # of one weight; its entries are replaced, never written to
 
 
@@ -18,13 +22,10 @@ class Ahead:
 
     def __init__(self, player: Player):
         optimizer = player.optimizer
-        if type(optimizer) not in DIRECTIONS:
-            names = ", ".join(sorted(kind.__name__ for kind in DIRECTIONS))
-            raise UsageError(
-                f"update=unrolled cannot differentiate a step of {type(optimizer).__name__}: give D one of {names}"
-            )
+        check_differentiable(optimizer)
         (self.group,) = optimizer.param_groups
-        self.direction, self.decoupled = DIRECTIONS[type(optimizer)], isinstance(optimizer, AdamW)
+        self.direction = DIRECTIONS[type(optimizer)]
+        self.decoupled = self.group.get("decoupled_weight_decay", isinstance(optimizer, AdamW))
         self.rate = self.group["lr"] * player.factor()
         self.states: list[State] = [dict(optimizer.state[weight]) for weight in player.parameters]
 
@@ -36,6 +37,20 @@ class Ahead:
         if self.decoupled:  # Loshchilov and Hutter 2019, algorithm 2
             return weight - self.rate * (decay + self.direction(grad, state, self.group))
         return weight - self.rate * self.direction(grad + decay, state, self.group)
+
+
+def check_differentiable(optimizer: Optimizer) -> None:
+    """Raises UsageError where `Ahead` does not know this optimiser, or something that it is to do besides."""
+    name = type(optimizer).__name__
+    if type(optimizer) not in DIRECTIONS:
+        names = ", ".join(sorted(kind.__name__ for kind in DIRECTIONS))
+        raise UsageError(f"update=unrolled cannot differentiate a step of {name}: give D one of {names}")
+    for option, value in optimizer.param_groups[0].items():
+        if option not in DONE and value:
+            raise UsageError(
+                f"update=unrolled cannot differentiate a step of {name} with {option}={value}: leave out "
+                f"optimizer.discriminator.{option}, or take another update"
+            )
 
 
 def _adam(grad: Tensor, state: State, group: dict[str, Any]) -> Tensor:

@@ -31,7 +31,12 @@ def pieces(examples: Tensor, beside: int) -> Iterator[Tensor]:
 
 
 def nearest(
-    examples: Tensor, others: Tensor, k: int, device: torch.device, report: Report | None = None
+    examples: Tensor,
+    others: Tensor,
+    k: int,
+    device: torch.device,
+    report: Report | None = None,
+    mirrored: bool = False,  # is each other as near as the nearer of it and its mirror image? Of images only
 ) -> tuple[Tensor, Tensor]:
     """Distances (N, k) to the k nearest others, the nearest first, and their indices (N, k); both on the CPU.
 
@@ -44,7 +49,10 @@ def nearest(
     first = 0
     for piece in pieces(others, max(len(x), x.shape[1])):
         here = torch.arange(first, first + len(piece), device=device).expand(len(x), -1)
-        found = torch.cat([best, squared_distances(x, _flat(piece, center, device))], dim=1)
+        squares = squared_distances(x, _flat(piece, center, device))
+        if mirrored and piece.dim() == 4:
+            squares = torch.minimum(squares, squared_distances(x, _flat(piece.flip(3), center, device)))
+        found = torch.cat([best, squares], dim=1)
         best, which = found.topk(k, dim=1, largest=False)
         index, first = torch.cat([index, here], dim=1).gather(1, which), first + len(piece)
         if report:

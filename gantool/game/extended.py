@@ -27,6 +27,7 @@ class Extended(Objective):
         self.energy, self.needs_lipschitz, self.needs_real = base.energy, base.needs_lipschitz, base.needs_real
         self.needs_classes, self.needs_labelled = base.needs_classes, base.needs_labelled
         self.class_conditional, self.tells_class = base.class_conditional, base.tells_class
+        self.averages, self.matches_features = base.averages, base.matches_features
 
     def latent(self, noise: Tensor) -> Tensor:
         return self.base.latent(noise)

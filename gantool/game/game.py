@@ -50,10 +50,10 @@ class Game(nn.Module):
             generator = hook.deploy(generator)
         return generator
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """State of an earlier game. Tricks that it did not have begin with the networks it had; others must fit.
+    def restore(self, state: dict[str, Tensor], rounds: int = 0) -> None:
+        """State of an earlier game, after so many rounds. Tricks that it did not have begin with its networks.
 
-        Raises UsageError where the networks or a trick's state differ.
+        Raises UsageError where the networks or the state of any other trick differ.
         """
         before, now = _tricks_in(state), _tricks_in(self.state_dict())
         gone = tuple(f"tricks.{name}." for name in before - now)
@@ -72,6 +72,7 @@ class Game(nn.Module):
             )
         for name in now - before:
             self.hooks[name].ready(self.nets)
+            self.hooks[name].joined(rounds)
 
     def fakes(self) -> Fakes:
         """A fresh batch, with the graph of G."""
@@ -95,7 +96,10 @@ class Game(nn.Module):
             latent, fake, fake_label = fakes or self.fakes()
         fake = fake if through_g else fake.detach()
         for hook in self.hooks.values():
-            fake, fake_label = hook.replay(fake, fake_label)
+            shown = hook.replay(fake, fake_label)
+            if critic is None:
+                hook.keep(fake, fake_label)
+            fake, fake_label = shown
         turn = self._turn(self._view(real), label, self._view(fake), fake_label, latent, critic)
         if self.objective.needs_labelled:
             image, known = self.source.labelled()

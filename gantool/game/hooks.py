@@ -22,8 +22,10 @@ class Trick(nn.Module):
     needs_real: bool = False  # does it look at `turn.real` in G's turn?
     needs_realness: bool = False  # does it look at D's one number for an example?
     needs_threshold: bool = False  # does it ask whether D says "real"?
+    needs_average: bool = False  # is it without meaning unless G's loss is a mean over its fakes?
     needs_images: bool = False  # is it for images only, not for points?
     slopes: bool = False  # does its penalty differentiate D's verdicts by the example?
+    of_weights: bool = False  # does it act on D's weights themselves? Then no update can look ahead of D's steps
     replays: bool = False  # does it show D fakes that are not those of the turn's latents?
     rewrites_last: bool = False  # does it change whatever layers there are in the end?
 
@@ -33,6 +35,9 @@ class Trick(nn.Module):
     def ready(self, nets: nn.ModuleDict) -> None:
         """Build time, nets are final: copy them, observe them."""
 
+    def joined(self, rounds: int) -> None:
+        """After `ready`, where it is added to a game that was played for so many rounds: schedules count those too."""
+
     def begin(self, step: int) -> Hashable:
         """On the host, before each round: which kind of round it is, for what is not done in all of them."""
         return None
@@ -40,6 +45,9 @@ class Trick(nn.Module):
     def replay(self, fake: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """D's turn only: other fakes to show (old ones, say), and their labels (N,)."""
         return fake, label
+
+    def keep(self, fake: Tensor, label: Tensor) -> None:
+        """D's turn, after `replay` and of what it was given: remember some. Not where an update looks ahead."""
 
     def view(self, image: Tensor) -> Tensor:
         """Both turns, real and fake, differentiable: how D sees an image."""
@@ -94,6 +102,8 @@ class Objective(Trick):
     needs_lipschitz: bool = False  # is it meaningless unless a trick bounds D's slope?
     needs_classes: bool = False  # must the data have classes?
     needs_labelled: bool = False  # does it look at `turn.labelled` in D's turn?
+    averages: bool = True  # is G's loss a mean over its fakes? Not if it compares batches
+    matches_features: bool = False  # does G learn from D's features alone, which must hold the class it is told?
     class_conditional: bool = False  # must G be told a class?
     tells_class: bool = True  # is D told the class too, where G is? Not if it is to find it out
     threshold: float | None = 0.0  # D says "real" where `realness` is above it; None = it has no such point

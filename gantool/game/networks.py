@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantool.game.noise import drawn_like
 from gantool.game.types import Shape, Verdict
@@ -27,6 +28,13 @@ def judges_by_example(net: nn.Module) -> bool:
         and not (layer._forward_pre_hooks or layer._forward_hooks)
         for layer in net.modules()
     )
+
+
+def examples_meet(net: nn.Module) -> bool:
+    """Does a layer that is known to compare the examples of a batch, in training at least, see them? A batch of another
+    size is another net then. Classes of one's own say so by `by_example = False`.
+    """
+    return any(isinstance(layer, _BatchNorm) or not getattr(layer, "by_example", True) for layer in net.modules())
 
 
 class OneHot(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gantool.game.hooks import Clock
 from gantool.game.schedules import Schedule
 
+BESIDES = {"momentum": "momentum_buffer", "amsgrad": "max_exp_avg_sq", "centered": "grad_avg"}  # kept with an option
 log = logging.getLogger(__name__)
 
 
@@ -105,6 +106,9 @@ class Player:
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
             for parameter, kept in self.optimizer.state.items():  # perhaps of a device on which they lie otherwise
+                for option, name in BESIDES.items():  # an option that is new has remembered nothing yet
+                    if self.optimizer.param_groups[0].get(option) and kept.get(name) is None:
+                        kept[name] = torch.zeros_like(parameter)
                 for name, value in kept.items():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         kept[name] = laid_out_like(parameter, value)

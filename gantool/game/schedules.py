@@ -11,7 +11,10 @@ from gantool.game.ranges import Natural, NonNegative
 
 
 class Schedule(nn.Module):
-    """A factor that is 1 until step `begin` and reaches `final` at step `end`, where it stays."""
+    """A factor that is 1 until step `begin` and reaches `final` at step `end`, where it stays.
+
+    Without an `end` it is stretched over the run: one that is resumed with another budget jumps to where that puts it.
+    """
 
     def __init__(
         self,

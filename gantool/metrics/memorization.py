@@ -17,7 +17,8 @@ class Memorization:
     own distribution, 1 for copies (the Mann-Whitney statistic of Meehan et al. 2020). Blur brings samples nearer too,
     so `copied` is the share of samples much nearer to one training example than to any other: within `ratio` times
     the distance to the second (Yoon et al. 2023). `nearest_train`, `nearest_train_test`: mean distances of samples and
-    of test examples, Euclidean; images count from -1 to 1.
+    of test examples, Euclidean; images count from -1 to 1. Where the dataset mirrors its examples (`dataset.flip`), the
+    nearer of an example and its mirror image counts.
     """
 
     columns = ("memorization", "copied", "nearest_train", "nearest_train_test")
@@ -25,6 +26,7 @@ class Memorization:
     def __init__(self, samples: Count = 1000, ratio: Share = 0.3333):
         self.samples, self.ratio = samples, ratio
         self.sizes: dict[str, int] = {}
+        self.mirrored = False
 
     def check(self, dataset: Dataset, objective: Any) -> None:
         """Any data will do that have a test split."""
@@ -35,9 +37,10 @@ class Memorization:
 
         train, test = dataset.load("train").pixels, dataset.load("test").pixels
         chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: self.samples]
+        self.mirrored = bool(dataset.flip)
         self.sizes = {"reference_size": len(train), "held_out": len(chosen)}
         asked = torch.cat([trained.fakes(self.samples), to_float(test[chosen])])
-        distance, _ = nearest(asked, train, 2, trained.device, trained.report)
+        distance, _ = nearest(asked, train, 2, trained.device, trained.report, self.mirrored)
         mine, held_out = distance.split([self.samples, len(chosen)])
         nearer = mannwhitneyu(held_out[:, 0].numpy(), mine[:, 0].numpy()).statistic / (len(mine) * len(held_out))
         copied = (mine[:, 0] <= self.ratio * mine[:, 1]).double().mean()
@@ -49,4 +52,10 @@ class Memorization:
         }
 
     def facts(self) -> dict[str, Any]:
-        return {"samples": self.samples, "ratio": self.ratio, "reference": "train", **self.sizes}
+        return {
+            "samples": self.samples,
+            "ratio": self.ratio,
+            "reference": "train",
+            "mirrored": self.mirrored,
+            **self.sizes,
+        }

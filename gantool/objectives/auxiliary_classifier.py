@@ -19,6 +19,7 @@ class AuxiliaryClassifier(Extended):
     def __init__(self, base: Objective, num_classes: int, weight: NonNegative = 1.0):
         super().__init__(base, num_classes)
         self.needs_classes, self.class_conditional, self.tells_class = True, True, False
+        self.matches_features = False  # G learns the class from D's answer
         self.weight = weight
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:

@@ -13,6 +13,7 @@ class BEGAN(Objective):
 
     D's verdict is L(v), the error with which it reconstructs v. D lowers L(x) - k L(G(z)), G lowers L(G(z)), and after
     each step of D, k moves by `rate` * (gamma L(x) - L(G(z))) within [0, 1], which keeps L(G(z)) near gamma L(x).
+    While update=unrolled looks ahead, k stands still.
     """
 
     energy = True

@@ -21,7 +21,8 @@ class FeatureMatching(Extended):
                 f"base: {type(base).__name__} has a loss of G's own, which matching features would replace: "
                 "take that objective, with objective.base=feature_matching"
             )
-        self.needs_real = True
+        self.needs_real = self.matches_features = True
+        self.averages = False
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
         return feature_distance(turn, on_fake)

@@ -56,8 +56,9 @@ class Info(Extended):
         return super().g_loss(turn, on_fake) - self._weighed(turn, on_fake)
 
     def class_logits(self, logits: Tensor) -> Tensor | None:
-        """Those of the first categorical code."""
-        return logits[:, self.base.logits :][:, : self.sizes[0]] if self.sizes else super().class_logits(logits)
+        """Of the base, if it sorts by class; else those of the first categorical code."""
+        of_base = super().class_logits(logits)
+        return logits[:, self.base.logits :][:, : self.sizes[0]] if of_base is None and self.sizes else of_base
 
     def report(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Stats:
         """L_I in nats, of either kind of code: at most log(values) for each categorical one."""

@@ -13,7 +13,7 @@ class MaximumLikelihood(Objective):
     """D as in minimax; G lowers -E exp(a(G(z))), which at the optimal D has the gradient of KL(p_data || p_g).
 
     (Goodfellow 2014, "On distinguishability criteria for estimating generative models"; NIPS 2016 tutorial, section
-    3.2.5.) exp(a) is p_data / p_g, so a few lucky fakes outweigh all others. A fake whose logit is above `max_logit`
+    3.2.4.) exp(a) is p_data / p_g, so a few lucky fakes outweigh all others. A fake whose logit is above `max_logit`
     teaches nothing more.
     """
 

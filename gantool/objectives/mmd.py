@@ -20,7 +20,7 @@ class MomentMatching(Objective):
     2012, section 8). `unbiased` leaves out k(x, x), so that MMD^2 is 0 on average for p = q, and may be negative.
     """
 
-    critic = False
+    critic = averages = False
     needs_real = True
     threshold = None
 

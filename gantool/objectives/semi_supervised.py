@@ -19,7 +19,7 @@ class SemiSupervised(Objective):
     """
 
     needs_classes = needs_labelled = needs_real = True
-    tells_class = False
+    tells_class = averages = False
 
     def __init__(self, num_classes: int, conditional: bool = False, weight: NonNegative = 1.0):
         super().__init__()

@@ -84,6 +84,32 @@ def changed(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -
             yield f"{name}={new} (was {old})"
 
 
+def stretched(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """One line where schedules that end with the run now end later or earlier, so that their values jump."""
+    if any(then.get(key) != now.get(key) for key in ("steps", "images")):
+        names = [name for name, node in _nodes(now) if _open_ended(node)]
+        before = {name for name, node in _nodes(then) if _open_ended(node)}
+        jumping = [name for name in names if name in before]
+        if jumping:
+            yield (
+                f"{', '.join(jumping)} has no `end` and follows the new budget: it jumps to where that puts this step; "
+                "give the former last step as its `end` to keep it as it was"
+            )
+
+
+def _nodes(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """All mappings in there, by their keys."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield f"{prefix}{key}", value
+            yield from _nodes(value, f"{prefix}{key}.")
+
+
+def _open_ended(node: Mapping[str, Any]) -> bool:
+    schedule = str(node.get("_target_", "")).startswith("gantool.game.schedules.")
+    return schedule and node.get("end") is None and node.get("kind", "constant") != "constant"
+
+
 def key_of(override: str) -> str:
     """++trick.ema.decay=0.5 -> trick.ema.decay; an option that is put elsewhere (group@key=option) is of that key."""
     group, _, package = override.lstrip("+~").partition("=")[0].partition("@")

@@ -13,7 +13,7 @@ from gantool.game.types import Source
 class AdaptiveAugment(Trick):
     """Each augmentation is applied with probability p, which follows r = E sign(D's logit on reals).
 
-    (Karras et al. 2020b, section 3.1, equation 1.) At a batch whose r is above `target` D is too sure of its reals and
+    (Karras et al. 2020b, section 3, equation 1.) At a batch whose r is above `target` D is too sure of its reals and
     p rises, else it falls; from 0 to 1 takes `speed` images. The augmentations are the paper's (appendix B), but images
     are read bilinearly, without its wavelet filters.
     """

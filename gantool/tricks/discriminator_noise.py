@@ -15,7 +15,8 @@ from gantool.game.types import Source
 class DiscriminatorNoise(Trick):
     """Gaussian noise on what enters each layer of D, while it trains (Salimans et al. 2016, section 6.1, its code).
 
-    There pixels are in [0, 1] and the input's noise is 0.3. A class that D is told by a projection has none.
+    `sigma_input` is of what D's first layer sees: pixels in [-1, 1], or in [0, 1] where the net begins with ToShare, as
+    there, with a noise of 0.3. A class that D is told by a projection has none.
     """
 
     needs_critic = rewrites_last = True

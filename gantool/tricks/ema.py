@@ -12,7 +12,7 @@ from gantool.game.types import Source
 
 
 class EMA(Trick):
-    """Exponential moving average of G's weights, sampled and evaluated in its place (Karras et al. 2018, section 4.1).
+    """Exponential moving average of G's weights, sampled and evaluated in its place (Karras et al. 2018).
 
     The half-life counts images, so it means the same for any batch size. While few have been seen it is at most
     `ramp_up` times their number, so that the average forgets the untrained start (Karras et al. 2020b, StyleGAN2-ADA).

@@ -6,7 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gantool.errors import UsageError
 from gantool.game.hooks import Trick
+from gantool.game.networks import examples_meet
 from gantool.game.noise import drawn_like
 from gantool.game.ranges import Count, NonNegative, Share
 from gantool.game.types import Source, Turn, Verdict
@@ -18,11 +20,12 @@ class GradientPenalty(Trick):
     """With s(v) = |dD/dv|, the Euclidean norm over one example's dimensions, adds to D's loss
 
     wgan_gp: weight   * E (s - 1)^2  at uniform interpolates of a real and a fake (Gulrajani et al. 2017, equation 3)
-    dragan:  weight   * E (s - 1)^2  at reals plus noise of half the batch's standard deviation (Kodali et al. 2017)
+    dragan:  weight   * E (s - 1)^2  at x + alpha * u * (deviation of the batch) / 2, x a real, alpha and u uniform in
+                                     [0, 1], one alpha an example, one u a number (Kodali et al. 2017, released code)
     r1, r2:  weight/2 * E s^2        at reals, at fakes (Mescheder et al. 2018, equation 9)
 
     in each round, or `every` so many rounds and so many times as much (lazy: Karras et al. 2020a, appendix B), on the
-    first `share` of the batch, as their path length penalty is on half of it (ibid.).
+    first `share` of the batch, as their path length penalty is on half of it (ibid.); not where D compares examples.
     A point goes with the label of its example, an interpolate with that of its real.
     """
 
@@ -48,6 +51,14 @@ class GradientPenalty(Trick):
                 "take architecture.discriminator.normalization=layer or none"
             )
 
+    def ready(self, nets: nn.ModuleDict) -> None:
+        if self.share < 1 and examples_meet(nets["discriminator"]):
+            raise UsageError(
+                f"trick.gradient_penalty.share={self.share} shows D a smaller batch, and this D compares the examples "
+                "of one: leave share out, or drop BatchNorm (architecture.discriminator.normalization=layer) and "
+                "minibatch tricks"
+            )
+
     def begin(self, step: int) -> bool:
         self.due = step % self.every == 0
         return self.due
@@ -70,10 +81,14 @@ class GradientPenalty(Trick):
         if self.kind == "r2":
             return turn.fake, turn.fake_label
         if self.kind == "dragan":
-            noise = drawn_like(torch.rand, turn.real) * 0.5 * turn.real.std()
-            return turn.real + noise, turn.label
+            noise = drawn_like(torch.rand, turn.real) * 0.5 * turn.real.std(correction=0)
+            return turn.real + self._factor(turn) * noise, turn.label
         if self.kind == "r1":
             return turn.real, turn.label
-        shape = (len(turn.real), *(1 for _ in turn.real.shape[1:]))
-        share = torch.rand(shape, device=turn.real.device)  # one factor an example
+        share = self._factor(turn)
         return share * turn.real.detach() + (1 - share) * turn.fake.detach(), turn.label
+
+    def _factor(self, turn: Turn) -> Tensor:
+        """(N, 1, ...) uniform in [0, 1]: one number an example."""
+        shape = (len(turn.real), *(1 for _ in turn.real.shape[1:]))
+        return torch.rand(shape, device=turn.real.device)

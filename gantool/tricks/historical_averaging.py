@@ -11,6 +11,8 @@ from gantool.game.types import Turn, Verdict
 class HistoricalAveraging(Trick):
     """Adds weight * |theta - its mean over the past|^2 to each player's loss (Salimans et al. 2016, section 3.3)."""
 
+    of_weights = True
+
     def __init__(self, weight: NonNegative = 1.0):
         super().__init__()
         self.weight, self.clock = weight, Clock()

@@ -16,6 +16,9 @@ class InstanceNoise(Trick):
         super().__init__()
         self.sigma, self.schedule, self.clock = sigma, schedule, Clock()
 
+    def joined(self, rounds: int) -> None:
+        self.clock.now.fill_(rounds)
+
     def view(self, image: Tensor) -> Tensor:
         scale = self.sigma if self.schedule is None else self.sigma * self.schedule(self.clock.now)
         return image + scale * drawn_like(torch.randn, image)

@@ -27,6 +27,8 @@ class MinibatchDiscrimination(Trick):
 class Closeness(nn.Module):
     """(N, F) -> (N, B): M_i = f(x_i) T in B rows of C numbers; o_b(x_i) = sum_j exp(-|M_ib - M_jb|_1)."""
 
+    by_example = False
+
     def __init__(self, num_features: int, n_kernels: int, kernel_dim: int):
         super().__init__()
         self.tensor = nn.Parameter(torch.randn(num_features, n_kernels, kernel_dim) / num_features**0.5)

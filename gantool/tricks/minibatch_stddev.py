@@ -30,6 +30,8 @@ class MinibatchStddev(Trick):
 class Spread(nn.Module):
     """(N, F) -> (N, 1). A batch that does not divide into groups is one group."""
 
+    by_example = False
+
     def __init__(self, group: int):
         super().__init__()
         self.group = group

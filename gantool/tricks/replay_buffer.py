@@ -42,15 +42,15 @@ class ReplayBuffer(Trick):
         any_kept = self.filled > 0
         again = torch.where(any_kept, self.kept.index_select(0, drawn), new)
         again_label = torch.where(any_kept, self.kept_label.index_select(0, drawn), new_label)
-        self._keep(new, new_label)
         return torch.cat([again, fake[self.old :]]), torch.cat([again_label, label[self.old :]])
 
     @torch.no_grad()
-    def _keep(self, new: Tensor, label: Tensor) -> None:
+    def keep(self, fake: Tensor, label: Tensor) -> None:
         """Each in a place of its own: two in one would leave it to chance whose label goes with whose image."""
+        new, new_label = fake[: self.old], label[: self.old]
         empty = (self.filled + torch.arange(self.old, device=new.device)) % self.size
         anywhere = torch.rand(self.size, device=new.device).topk(self.old).indices
         place = torch.where(self.filled < self.size, empty, anywhere)
         self.kept.index_copy_(0, place, new.detach())
-        self.kept_label.index_copy_(0, place, label)
+        self.kept_label.index_copy_(0, place, new_label)
         self.filled.add_(self.old).clamp_(max=self.size)

@@ -1,18 +1,30 @@
-"""Layers of slope one."""
+"""Weights of largest singular value one."""
 
+import logging
 from typing import Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gantool.game.hooks import Trick
 from gantool.game.ranges import Count
 from gantool.game.surgery import LAYERS
 from gantool.game.types import Source
+from gantool.tricks.virtual_batch_norm import ReferenceNorm
+
+log = logging.getLogger(__name__)
+NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm, ReferenceNorm)  # that scale features by their own deviation
 
 
 class SpectralNorm(Trick):
-    """Weights divided by their largest singular value, tracked by power iteration (Miyato et al. 2018, section 2.1)."""
+    """Weights divided by their largest singular value, tracked by power iteration (Miyato et al. 2018, section 2.1).
+
+    The slope of a linear layer is then at most 1. The kernel of a convolution counts as a matrix with a row for each
+    channel that comes out, as in the paper: its slope is at most the root of the places that it covers, 4 for 4 x 4.
+    Normalisation in D divides by a deviation that may be as small as it likes: then no slope is bounded, which a
+    Wasserstein critic's must be.
+    """
 
     rewrites_last = True
 
@@ -32,3 +44,9 @@ class SpectralNorm(Trick):
             for layer in nets[player].modules():
                 if isinstance(layer, LAYERS):
                     spectral_norm(layer, n_power_iterations=self.power_iterations)
+        if self.lipschitz and any(isinstance(layer, NORMS) for layer in nets["discriminator"].modules()):
+            self.lipschitz = False
+            log.warning(
+                "normalisation in D undoes what trick.spectral_norm bounds, its slope: take "
+                "architecture.discriminator.normalization=none"
+            )

@@ -13,14 +13,18 @@ class TopK(Trick):
     """G learns from the k fakes of its batch that D takes for the most real (Sinha et al. 2020, algorithm 1).
 
     k = share * batch size, `share` falling from 1 to `least` along the schedule. The others' gradient is 0 and that of
-    the k is scaled by batch size / k, which is the gradient of the mean over the k.
+    the k is scaled by batch size / k. Of a loss that is a mean over the fakes, this is the gradient of the mean over
+    the k; objectives that compare whole batches, such as feature_matching, are refused.
     """
 
-    needs_critic = needs_realness = True
+    needs_critic = needs_realness = needs_average = True
 
     def __init__(self, least: Share = 0.5, schedule: Schedule | None = None):
         super().__init__()
         self.least, self.schedule, self.clock = least, schedule, Clock()
+
+    def joined(self, rounds: int) -> None:
+        self.clock.now.fill_(rounds)
 
     def heed(self, on_fake: Verdict, realness: Tensor) -> Verdict:
         n = len(realness)

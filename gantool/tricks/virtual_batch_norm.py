@@ -12,11 +12,12 @@ from gantool.game.types import Source, Verdict
 
 
 class VirtualBatchNorm(Trick):
-    """BatchNorm's statistics come from a reference batch that is chosen once (Salimans et al. 2016, section 3.4).
+    """BatchNorm's statistics come from a reference batch that is chosen once (Salimans et al. 2016, section 3.5).
 
     Virtual: an example is normalised by the reference batch and itself. `virtual` = False is reference batch
     normalisation: by the reference batch alone (Goodfellow 2016, section 4.3). The reference batch passes through the
-    net before each batch, so an example's output depends on no other example; it costs a batch more.
+    net before each batch, so an example's output depends on no other example; it costs a batch more. D's is of reals as
+    they are in the data: what other tricks do to D's view of an image (noise, augmentation) is not done to it.
     """
 
     rewrites_last = True

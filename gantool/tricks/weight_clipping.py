@@ -10,7 +10,7 @@ from gantool.game.ranges import Positive
 class WeightClipping(Trick):
     """D's weights are clamped to [-c, c] after each of its steps (Arjovsky et al. 2017, algorithm 1)."""
 
-    lipschitz = needs_critic = True
+    lipschitz = needs_critic = of_weights = True
 
     def __init__(self, c: Positive = 0.01):
         super().__init__()
