@@ -13,7 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gantool.cli.errors import Report, explain, report_bug
+from gantool.cli.bugs import report_bug
+from gantool.cli.errors import Report, explain
 from gantool.config import resolvers  # noqa: F401  registers them, in every worker too
 from gantool.errors import Busy, Diverged, RunError, UsageError
 from gantool.runs import status

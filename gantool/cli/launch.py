@@ -16,7 +16,8 @@ import hydra
 from omegaconf import OmegaConf
 
 from gantool.cli import argv as arguments
-from gantool.cli.errors import Asked, explain, report_bug, show
+from gantool.cli.bugs import report_bug
+from gantool.cli.errors import Asked, explain, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
 from gantool.config import schema
 from gantool.config.schema import conf_dir
@@ -70,8 +71,8 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
     """What Hydra gets to read: an earlier run replayed, paths quoted, jobs named by what differs between them."""
     spec = arguments.pop_value("resume", overrides) if command == "train" else None
     multirun = arguments.is_multirun(flags)
-    if command == "evaluate":
-        overrides = [arguments.expanded(override, multirun) for override in overrides]
+    if command in ("evaluate", "sample"):
+        overrides = [arguments.expanded(override, multirun, command) for override in overrides]
     if command in ("evaluate", "sample", "export"):
         overrides = [arguments.opened(override) for override in overrides]
     overrides = [arguments.once(arguments.based(arguments.quoted_path(override))) for override in overrides]
