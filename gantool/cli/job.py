@@ -64,6 +64,8 @@ class Job:
 
     def _run_in(self, folder: RunFolder, cfg: DictConfig, overrides: list[str], sweep: bool) -> Any:
         """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""
+        if Folders.source:
+            return self._branch(RunFolder(Folders.source), folder, cfg)
         status.refuse_busy(folder)
         before = status.read(folder)
         if before.get("state") == "done" and sorted(before.get("overrides") or ()) == sorted(overrides):
@@ -80,16 +82,31 @@ class Job:
         status.update(folder, value=value)
         return value
 
+    def _branch(self, source: RunFolder, folder: RunFolder, cfg: DictConfig) -> Any:
+        """A run that goes on in a folder of its own, which is left as it was where it is refused."""
+        from gantool.runs import branch
+
+        copied = branch.begin(source, cfg.checkpoint, folder)
+        cfg.checkpoint = "last"  # the one that was chosen
+        try:
+            value = self._run(cfg)
+        finally:
+            if not folder.status.exists():
+                branch.undo(copied)
+        status.update(folder, value=value)
+        return value
+
 
 class Folders(Callback):
     """Notes where Hydra is about to write: for a sweep's summary, and to leave nothing of a run that never began."""
 
     new: ClassVar[Path | None] = None  # the folder of this run or sweep, if it did not exist before
     sweep: ClassVar[Path | None] = None
+    source: ClassVar[Path | None] = None  # the run that this one is a branch of
 
     @classmethod
     def forget(cls) -> None:
-        cls.new = cls.sweep = None
+        cls.new = cls.sweep = cls.source = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         Folders.new = self._new(config.hydra, "run")

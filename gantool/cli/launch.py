@@ -106,6 +106,8 @@ def _resumed(spec: str, changes: list[str], command: str, flags: Sequence[str], 
             if not step.isdecimal():
                 raise UsageError(f"{file} is no checkpoint of a step: give one that is named like step_00001000.pt")
             changes = [*changes, f"checkpoint={int(step)}"]
+        new = resume.new_folder(folder, changes)
+        Folders.source = folder.root if new else None
         return resume.replay(folder, changes, lambda overrides: _composed(command, flags, overrides))
     if spec == "latest":
         sweeps = sorted(path.parent for path in Path("outputs/multirun").glob("*/multirun.yaml"))
