@@ -3,6 +3,7 @@
 import importlib
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,10 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gantool.cli.bugs import report_bug
 from gantool.cli.errors import Report, explain
+from gantool.commands.results import HOW
 from gantool.config import resolvers  # noqa: F401  registers them, in every worker too
 from gantool.errors import Busy, Diverged, RunError, UsageError
 from gantool.runs import status
 from gantool.runs.folder import RunFolder
+from gantool.runs.resume import key_of
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +81,11 @@ class Job:
         if sweep:  # also where the job fails before it begins
             begun = {"command": self.command, "launch": self.launch, "overrides": overrides}
             status.update(folder, state="running", **begun, **status.process())
-        value = self._run(cfg)
+        try:
+            value = self._run(cfg)
+        finally:
+            if not sweep:
+                _note_alone(folder, before, overrides)
         status.update(folder, value=value)
         return value
 
@@ -120,6 +127,14 @@ class Folders(Callback):
             folder = Path(hydra[kind].dir)
             return None if folder.exists() else folder
         return None
+
+
+def _note_alone(folder: RunFolder, before: Mapping[str, Any], overrides: list[str]) -> None:
+    """A sweep's job that was trained by itself, with other settings, is not any longer what the sweep compares."""
+    old, known = before.get("overrides") or (), before.get("alone") or []
+    new = [one for one in overrides if one not in (*old, *known) and key_of(one).partition(".")[0] not in HOW]
+    if before.get("launch") and new and status.read(folder).get("overrides") == overrides:  # it was not refused
+        status.update(folder, alone=[*known, *new])
 
 
 def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, sweep: bool) -> None:
