@@ -33,7 +33,7 @@ def ctrl_c_is_heard() -> None:
 def no_curves() -> Iterator[None]:
     """Runs do not draw their curves, which takes longer than a few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gantool.runs.curves.draw", lambda rows, path: None)
+        patch.setattr("gantool.runs.curves.draw", lambda rows, path, title: None)
         yield
 
 

@@ -235,7 +235,7 @@ def test_a_run_with_options_of_ones_own_goes_on_with_the_command_that_is_printed
     gantool: Gantool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Folder and trust are in it, quoted for a shell; without the folder the message says what is missing."""
-    monkeypatch.setattr("gantool.runs.curves.draw", lambda rows, path: None)  # which takes longer than all else
+    monkeypatch.setattr("gantool.runs.curves.draw", lambda rows, path, title: None)  # which takes longer than all else
     Path("my conf/trick").mkdir(parents=True)
     Path("my conf/trick/mine.yaml").write_text(
         "# @package trick.mine\n# A test's. Source: gantool.\n_target_: my_trick.Mine\n"
