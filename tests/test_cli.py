@@ -513,6 +513,24 @@ def test_an_error_in_ones_own_class_is_called_so(gantool: Gantool, tmp_path: Pat
     assert said in read_status(tmp_path / "r")["error"] and "Traceback" in (tmp_path / "r" / "train.log").read_text()
 
 
+@pytest.mark.parametrize("group", ["objective=loss_sensitive", "architecture=small"])
+def test_the_examples_of_the_houses_page_run(gantool: Gantool, tmp_path: Path, monkeypatch, group: str):
+    """Each block of code below the name of its file, written there and trained with."""
+    page = (Path(__file__).parents[1] / "gantool" / "README.md").read_text("utf-8")
+    blocks = re.findall(r"^`(my_\w+/\S+)`\n\n```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    for name, text in blocks:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_gan"]:
+        monkeypatch.delitem(sys.modules, name)
+    own = ("--config-dir", "my_conf", "trust=[my_gan]", group, "trick=[spectral_norm]", "hydra.run.dir=r")
+    result = gantool("train", *own, "steps=2", "logger=[]", "compile=off", "architecture.class_conditional=true")
+    assert result.code == 0, result.err
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_gan"]:
+        sys.modules.pop(name)
+
+
 def test_what_ones_own_class_lacks_is_its_error(tmp_path: Path, monkeypatch):
     """Though gantool's code looks for it."""
     monkeypatch.syspath_prepend(tmp_path)

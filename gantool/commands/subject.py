@@ -74,6 +74,7 @@ class Gantool:
             "images_per_step": parts.images_per_step,
             "batch_size": parts.config["batch_size"],
             "parameters": nets,
+            "budget": parts.plan.steps if any(parts.config[key] for key in ("steps", "images")) else None,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
