@@ -384,7 +384,7 @@ def test_a_report_says_what_it_knows():
     slow = report()
     assert " steps | take " not in slow.markdown()
     slow.facts["budget"] = 20_000
-    assert "| 20,000 steps | take about 1h06m |" in slow.markdown()
+    assert "| 20,000 steps | take about 66.7 min |" in slow.markdown()
     assert "penalties" not in text and "times as fast" not in report().markdown()
 
 

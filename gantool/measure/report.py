@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gantool.measure.windows import Spread
-from gantool.runs.text import duration
 
 MIB = 2**20
 LEAST = 0.001  # share of a step below which a part is not listed
@@ -57,8 +56,8 @@ class Report:
         yield "images/s", spelled(self.images_per_second), "real images shown to D; median and quartiles of the windows"
         yield "step", f"{spelled(milliseconds)} ms", f"batch of {facts['batch_size']}, {machine(facts)}"
         if facts.get("budget"):
-            whole = duration(facts["budget"] * self.step.median)
-            yield f"{facts['budget']:,} steps", f"take about {whole}", "without start-up, grids and evaluations"
+            minutes = number(facts["budget"] * self.step.median / 60)
+            yield f"{facts['budget']:,} steps", f"take about {minutes} min", "without start-up, grids and evaluations"
         for name, share in self.shares.items():
             if share >= LEAST:
                 yield f"  {name}", f"{share * milliseconds.median:.3g} ms, {share:.0%}", EXPLAINED[name]
