@@ -6,7 +6,7 @@ class UsageError(Exception):
 
 
 class Busy(UsageError):
-    """Another process works in that folder, whose files are its own."""
+    """Another process works in that folder, or another run has it, and its files are its own."""
 
 
 class RunError(Exception):

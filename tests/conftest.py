@@ -50,7 +50,7 @@ def on_the_cpu(request: pytest.FixtureRequest) -> Iterator[None]:
 def no_curves() -> Iterator[None]:
     """Runs do not draw their curves, which takes longer than a few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gantool.runs.curves.draw", lambda rows, path: None)
+        patch.setattr("gantool.runs.curves.draw", lambda rows, path, title: None)
         yield
 
 

@@ -219,6 +219,7 @@ def test_a_subject_steps_and_says_what_it_is(compose, monkeypatch):
     facts = tiny.facts()
     assert facts["parameters"] == {"generator": 5 * 6 + 6 + 6 * 192 + 192, "discriminator": 192 * 7 + 7 + 7 + 1}
     assert (facts["images_per_step"], facts["batch_size"], facts["precision"]) == (4, 4, "fp32")
+    assert facts["budget"] == tiny.parts.config["steps"]
     assert sum(tiny.shares().values()) == pytest.approx(1.0)
     assert tiny.evaluation() is None
     json.dumps(facts)
@@ -369,7 +370,7 @@ def report(images: float = 640.0, **more: Any) -> Report:
 
 
 def test_a_report_says_what_it_knows():
-    """4 GFLOP in 0.2 s are 20 GFLOP/s, a fifth of 100."""
+    """4 GFLOP in 0.2 s are 20 GFLOP/s, a fifth of 100; 20,000 times 0.2 s are 4000 s."""
     text = report(
         startup={"gantool sample": 1.5}, evaluation=2.0,
         loop={"name": "mlp", "images_per_second": Spread(1, 2, 3), "ratio": Spread(2, 2.5, 3)},
@@ -380,6 +381,10 @@ def test_a_report_says_what_it_knows():
         "| parameters | 5 and 1,234 |", "| times as fast | 2.5 (2 to 3) |", "| evaluation | 2.00 s |",
     ):  # fmt: skip
         assert line in text
+    slow = report()
+    assert " steps | take " not in slow.markdown()
+    slow.facts["budget"] = 20_000
+    assert "| 20,000 steps | take about 66.7 min |" in slow.markdown()
     assert "penalties" not in text and "times as fast" not in report().markdown()
 
 

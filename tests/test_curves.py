@@ -49,6 +49,24 @@ def test_curves_of_any_length_are_drawn(tmp_path, count):
     assert picture.shape[1] == 1080 and (picture < 200).any(axis=2).sum() > 2000
 
 
+def test_a_title_says_what_was_played(tmp_path):
+    facts = {"dataset": "ring", "architecture": "mlp", "objective": "hinge", "tricks": ["ema", "top_k"], "seed": 0}
+    assert curves.title_of(facts) == "ring, mlp, hinge with ema and top_k, seed 0"
+    assert curves.title_of({"dataset": "ring", "objective": "hinge", "tricks": []}) == "ring, hinge"
+    rows = [row(step) for step in (1, 2)]
+    for name, title in (("with", "ring"), ("without", "")):
+        curves.draw(rows, tmp_path / name, title)
+    assert (pixels(tmp_path / "with")[:22] < 200).any() and not (pixels(tmp_path / "without")[:4] < 200).any()
+
+
+@pytest.mark.parametrize(("values", "whole"), [((1.0, 3.0), True), ((0.5, 3.0), False), ((0.96, 1.0), False)])
+def test_what_is_counted_has_whole_ticks(values, whole):
+    axes = curves.new_figure(4, 3).add_subplot()
+    axes.plot([1, 2], values)
+    curves._count_whole(axes)
+    assert all(float(tick).is_integer() for tick in axes.get_yticks()) == whole
+
+
 def test_no_rows_are_no_picture(tmp_path):
     curves.draw([], tmp_path / "curves.png")
     curves.draw([{"step": 1, "images": 64}], tmp_path / "curves.png")

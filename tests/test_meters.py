@@ -264,6 +264,34 @@ def test_budget_in_minutes(monkeypatch, row_seconds, sample_seconds):
     assert log.events.count(f"checkpoint {at}") == 1
 
 
+@pytest.mark.parametrize("first", [1, 400])  # seconds that the first step takes: 400 as where it is compiled
+@pytest.mark.parametrize("broken_at", [None, 250])
+def test_what_goes_by_time_is_spread_over_the_budget(monkeypatch, first, broken_at):
+    """The other steps take a second of an hour; a row is due every 36 s, a grid every 90 s, a checkpoint every 6 min.
+
+    What fell due several times meanwhile is done once, and a run that was broken off goes on in the same beat.
+    """
+    now, log, clock, meters = [0.0], Log(), loop.Clock(), Meters(CPU)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    timed = loop.Plan(None, 60.0, None, None, None, None, None, 36.0, 90.0, 360.0)
+
+    def step() -> None:
+        now[0] += 1 if clock.step else first
+        meters.add(stats(value=1.0))
+
+    def go(stop_at: int | None = None) -> bool:
+        return loop.train(step, lambda n: None, meters, timed, clock, log, lambda: log.now == stop_at)
+
+    if broken_at:
+        assert not go(broken_at)
+        now[0] += 1e6
+    assert go()
+    for name, every in (("row", 36), ("sample", 90), ("checkpoint", 360)):
+        due = [1] * (first >= every) + [due - first + 1 for due in range(every, 3601, every) if due > first]
+        begun = [0] if name == "sample" else []
+        assert [int(event.split()[1]) for event in log.events if event.startswith(name)] == begun + due, name
+
+
 @pytest.mark.parametrize("step, following", [(0, 4), (3, 4), (4, 5), (5, 8), (8, 10), (9, 10)])
 def test_next_step_at_which_anything_happens(step, following):
     assert plan().next(step) == following

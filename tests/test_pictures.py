@@ -83,13 +83,29 @@ def test_generated_points_are_drawn_where_they_lie(tmp_path):
         picture = pixels(tmp_path / "scatter.png")
         assert picture.shape[:2] == (480, 480)
         picture = picture.copy()
-        picture[:80, 300:] = 255  # the legend
+        picture[:30] = 255  # the legend, which stands above the axes
         Image.fromarray(picture).save(tmp_path / "scatter.png")
         boxes.append(drawn(tmp_path / "scatter.png", blue)[0])
     first, right, up = boxes
     unit = right[0] - first[0]
     assert unit > 100 and right[1] == first[1] and up[0] == right[0]
     assert right[1] - up[1] == pytest.approx(0.75 * unit, abs=1.5)  # equal axes
+
+
+def test_paths_join_the_points_of_a_row_in_order(tmp_path):
+    """Two rows from left to right: each has its colour all along its height, and none goes from one to the other."""
+    real = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    across = torch.linspace(-1, 1, 5)
+    points = torch.cat([torch.stack([across, torch.full((5,), height)], 1) for height in (-0.5, 0.5)])
+    pictures.scatter(points, real, tmp_path / "paths.png", row=5)
+    axes = Image.open(tmp_path / "paths.png").crop((0, 60, 480, 480))
+    axes.save(tmp_path / "axes.png")
+    first, second = (drawn(tmp_path / "axes.png", [int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+                     for colour in pictures.WAYS[:2])  # fmt: skip
+    (left, top, right, bottom), _ = first
+    line = pixels(tmp_path / "axes.png")[top : bottom + 1, left : right + 1, :3].min(axis=(0, 2))
+    assert right - left > 200 and bottom - top < 15 and (line < 200).all()
+    assert second[0][1] < first[0][1]  # the second row lies above the first
 
 
 @pytest.mark.parametrize(

@@ -391,6 +391,21 @@ def test_the_table_has_what_one_asks_of_a_run(three, capsys):
     assert third.startswith("c[x]") and "failed" in third and "out of memory" in third
 
 
+def test_the_best_may_come_first_and_a_metric_goes_before_what_the_status_says(three, capsys):
+    """status.json has a `precision`, too: that of the arithmetic."""
+    for name, value in (("a", 0.5), ("b", 0.75)):
+        folder = RunFolder(three / name)
+        status.update(folder, precision="fp32", last={**status.read(folder)["last"], "precision": value})
+    for arguments, order in (
+        (["precision"], "abc"),
+        (["precision", "--reverse"], "bac"),
+        (["fid", "--reverse"], "bac"),
+        (["run", "--reverse"], "cba"),
+    ):
+        runs_command([str(three), "--sort", *arguments])
+        assert "".join(line[0] for line in capsys.readouterr().out.splitlines()[1:]) == order
+
+
 @pytest.mark.parametrize(
     ("column", "order"), [("started", "bac"), ("run", "abc"), ("step", "abc"), ("fid", "abc"), ("d_loss", "bac")]
 )

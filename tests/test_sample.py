@@ -1,5 +1,6 @@
 """gantool sample, in process: pictures and files from a run folder alone."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -214,6 +215,16 @@ def test_a_checkpoint_file_or_a_step_can_be_named(digits: Gantool) -> None:
     assert (grid(Path("a.png")) == grid(Path("b.png"))).all()
 
 
+def test_sweeps_and_patterns_are_all_their_runs(digits: Gantool) -> None:
+    for name in "ab":
+        shutil.copytree(RUN, f"sweep/{name}")
+    for where in ("sweep", "sweep/*"):
+        refused = digits("sample", f"run={where}")
+        assert refused.code == 2 and "is 2 runs: add -m to sample each of them" in refused.err
+        done = digits("sample", "-m", f"run={where}", "n=4", "seed=1")
+        assert done.code == 0 and {line.split("/")[-3] for line in done.out.splitlines()} == {"a", "b"}, done.err
+
+
 def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
     pictures = Path("pictures")
     pictures.mkdir()
@@ -237,7 +248,6 @@ def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
         (["checkpoint=12345"], "12345"),
         (["classes=[eleven]"], "there is no class 'eleven'; choose among 0, 1, 2"),
         (["run=nowhere"], "nowhere"),
-        (["run=."], "holds"),
         (["truncation=-1"], "truncation must be a number > 0"),
         (["sampler=gird"], "did you mean 'grid'?"),
         (["out=x.jpg"], "x.jpg would be written as .png: give a name that ends so"),

@@ -92,9 +92,9 @@ def test_sweep_folds_seeds_and_a_failure_stops_nobody(gantool: Gantool, fake: No
     folder = sweep_folder(tmp_path)
     assert result.code == 1 and "Traceback" not in result.err
     assert jobs(folder) == sorted(f"seed-{seed}_trick-{trick}" for seed in (1, 666, 4) for trick in ("none", "ema"))
-    assert re.search(r"^setting +done +d_loss +g_loss +fid$", result.out, re.MULTILINE)
+    assert re.search(r"^setting +done +fid +d_loss +g_loss$", result.out, re.MULTILINE)
     mean, sd = statistics.fmean([1, 4]), statistics.stdev([1, 4])
-    row = rf"trick=\[ema\] +2/3 +{mean:.4g} ± {sd:.2g} +0.5 ± 0 +{10 * mean:.4g} ± {10 * sd:.2g}"
+    row = rf"trick=\[ema\] +2/3 +{10 * mean:.4g} ± {10 * sd:.2g} +{mean:.4g} ± {sd:.2g} +0.5 ± 0"
     assert re.search(row, result.out)
     assert ": 4 done, 2 not done" in result.out
     assert "seed-666_trick-ema, seed-666_trick-none" in result.out and "internal error: ValueError" in result.out
@@ -142,7 +142,7 @@ def test_summary_files(gantool: Gantool, fake: None, tmp_path: Path):
     assert summary["done"] == 4 and summary["not_done"] == []
     figures = {setting["name"]: setting["figures"] for setting in summary["settings"]}
     assert figures["objective=wgan"]["fid"] == {"mean": 20.0, "sd": pytest.approx(200**0.5), "jobs": 2}
-    assert "| objective=minimax | 2/2 | 2 ± 1.4 |" in (folder / "summary.md").read_text("utf-8")
+    assert "| objective=minimax | 2/2 | 20 ± 14 | 2 ± 1.4 |" in (folder / "summary.md").read_text("utf-8")
 
 
 def test_resume_runs_only_what_is_not_done(gantool: Gantool, fake: None, monkeypatch, tmp_path: Path):
@@ -300,6 +300,33 @@ def test_what_only_some_seeds_have_a_number_for_is_told(tmp_path: Path):
             enumerate(({"kl": 2.0, "fid": 1.0}, {"kl": math.inf, "fid": 3.0}, {"fid": 5.0}))]  # fmt: skip
     setting = _fold("as given", jobs)
     assert [setting.cell(column) for column in ("kl", "fid", "other")] == ["2 (1 of 3)", "3 ± 2", ""]
+
+
+def test_a_job_that_was_trained_alone_with_other_settings_is_a_row_of_its_own(gantool: Gantool, fake: None):
+    """Also after the sweep has gone on with it: what it has learnt is of both."""
+    gantool("train", "-m", "objective=hinge,wgan", "seed=1,2", "hydra.sweep.dir=s")
+    job = "resume=s/objective-hinge_seed-1"
+    assert gantool("train", job, "device=cpu", "keep_last=3").code == 0
+    assert "alone" not in read_status(Path("s/objective-hinge_seed-1"))
+    assert gantool("train", job, "optimizer.generator.lr=0.01").code == 0
+    done = gantool("train", "-m", "resume=s")
+    rows = {row["name"]: row["jobs"] for row in json.loads(Path("s/summary.json").read_text())["settings"]}
+    alone = "objective=hinge (meanwhile alone with optimizer.generator.lr=0.01)"
+    assert done.code == 0 and rows == {alone: 1, "objective=hinge": 1, "objective=wgan": 2}, rows
+
+
+def test_metrics_stand_before_losses_and_the_best_beside_the_last(gantool: Gantool):
+    tiny = ["dataset=ring", "steps=6", "batch_size=8", "sample_every=2", "tick_every=2", "logger=[]"]
+    best = ["best.metric=diversity", "best.mode=max"]
+    assert gantool("train", "-m", *tiny, *best, "seed=1,2", "hydra.sweep.dir=s").code == 0
+    heading = [cell.strip() for cell in Path("s/summary.md").read_text().splitlines()[2].split("|")[1:-1]]
+    assert heading[-2:] == ["d_loss", "g_loss"]
+    place = heading.index("diversity")
+    assert heading[place + 1 : place + 3] == ["diversity best", "diversity best at step"]
+    figures = json.loads(Path("s/summary.json").read_text())["settings"][0]["figures"]
+    told = [read_status(Path(f"s/seed-{seed}"))["best"] for seed in (1, 2)]
+    for name, key in (("diversity best", "value"), ("diversity best at step", "step")):
+        assert figures[name]["mean"] == pytest.approx(statistics.mean(one[key] for one in told))
 
 
 def test_real_runs(gantool: Gantool, tmp_path: Path):

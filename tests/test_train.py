@@ -142,6 +142,30 @@ def test_minutes_end_a_run(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) ->
     assert [row["seconds"] for row in rows()] == pytest.approx([0.05, 0.1, 0.15])
 
 
+def test_a_slow_run_is_seen_as_often_as_its_time_allows(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes half a minute of an hour: 100 rows are due, but there are 120 steps; 40 grids, one every 3 steps."""
+    now, step = [0.0], Assembly.step
+
+    def takes(parts: Assembly) -> None:
+        now[0] += 30
+        step(parts)
+
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Assembly, "step", takes)
+    assert gantool("train", *TINY, "minutes=60", "keep_last=99").code == 0
+    drawn = sorted(int(path.stem.removeprefix("step_")) for path in (RUN / "samples").glob("step_*.png"))
+    assert len(rows()) == 100 and rows()[0]["step"] == 2 and rows()[-1]["step"] == 120
+    assert drawn == [0, *range(3, 121, 3)] and checkpoint.steps(RunFolder(RUN)) == list(range(12, 121, 12))
+    assert [row["step"] for row in rows() if "diversity" in row][-2:] == [117, 120]
+    shutil.rmtree(RUN)
+    assert gantool("train", *TINY, "minutes=60", "tick_every=50", "checkpoint_every=40", "keep_last=99").code == 0
+    assert [row["step"] for row in rows()] == [50, 100, 120]
+    assert checkpoint.steps(RunFolder(RUN)) == [40, 80, 120]
+    shutil.rmtree(RUN)  # of a budget in steps too a checkpoint is written every ten minutes
+    assert gantool("train", *TINY, "steps=300", "keep_last=99").code == 0
+    assert checkpoint.steps(RunFolder(RUN)) == sorted({*range(20, 301, 20), *range(30, 301, 30)})
+
+
 def test_the_speed_in_a_row_leaves_evaluations_out(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that a step moves on by a second and an evaluation by an hour: 16 images a second."""
     now = [0.0]
@@ -242,7 +266,7 @@ def test_a_run_with_options_of_ones_own_goes_on_with_the_command_that_is_printed
     gantool: Gantool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Folder and trust are in it, quoted for a shell; without the folder the message says what is missing."""
-    monkeypatch.setattr("gantool.runs.curves.draw", lambda rows, path: None)  # which takes longer than all else
+    monkeypatch.setattr("gantool.runs.curves.draw", lambda rows, path, title: None)  # which takes longer than all else
     Path("my conf/trick").mkdir(parents=True)
     Path("my conf/trick/mine.yaml").write_text(
         "# @package trick.mine\n# A test's. Source: gantool.\n_target_: my_trick.Mine\n", "utf-8"

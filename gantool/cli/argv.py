@@ -84,22 +84,23 @@ def opened(override: str) -> str:
     return f"++{override}" if override.startswith("dataset.") else override
 
 
-def expanded(override: str, multirun: bool) -> str:
+def expanded(override: str, multirun: bool, command: str) -> str:
     """`run=outputs/multirun/*` -> `run=A,B,C`: the runs that a pattern, or a folder that is none itself, stands for."""
     key, equals, value = override.partition("=")
     if key != "run" or GRAMMAR.match(value) or ("," in value and os.path.exists(os.path.expanduser(value))):
         return override
-    runs = [run for piece in value.split(",") for run in _runs(piece)]
+    runs = [run for piece in value.split(",") for run in _runs(piece, command)]
     if len(runs) > 1 and not multirun:
-        raise UsageError(f"{override} is {len(runs)} runs: add -m to evaluate and compare them")
+        what = "evaluate and compare them" if command == "evaluate" else f"{command} each of them"
+        raise UsageError(f"{override} is {len(runs)} runs: add -m to {what}")
     return f"{key}{equals}{','.join(runs)}"
 
 
-def _runs(piece: str) -> list[str]:
+def _runs(piece: str, command: str) -> list[str]:
     path = os.path.expanduser(piece)
     if os.path.exists(path):
         below = [] if (Path(path) / "status.json").is_file() else runs_below(Path(path))
-        return _begun(piece, [str(run.root) for run in below]) or [piece]
+        return _begun(piece, [str(run.root) for run in below], command) or [piece]
     if not glob.has_magic(path):
         return [piece]
     matches = [Path(match) for match in sorted(glob.glob(path))]
@@ -108,16 +109,16 @@ def _runs(piece: str) -> list[str]:
     ]
     if not any(found):
         raise UsageError(f"no run matches {piece}; gantool runs lists those there are")
-    return _begun(piece, list(dict.fromkeys(run for runs in found for run in runs)))
+    return _begun(piece, list(dict.fromkeys(run for runs in found for run in runs)), command)
 
 
-def _begun(piece: str, runs: list[str]) -> list[str]:
+def _begun(piece: str, runs: list[str], command: str) -> list[str]:
     """Without the jobs of a sweep that were refused for their settings, which have a status only; says so."""
     refused = [run for run in runs if os.path.isdir(run) and not RunFolder(run).config.is_file()]
     if refused and len(refused) == len(runs):
         raise UsageError(f"run={piece}: no training has begun there, gantool runs says why: name another run")
     if refused:
-        print(f"gantool evaluate: passed over, as no training has begun there: {', '.join(refused)}", file=sys.stderr)
+        print(f"gantool {command}: passed over, as no training has begun there: {', '.join(refused)}", file=sys.stderr)
     return [run for run in runs if run not in refused]
 
 

@@ -100,7 +100,8 @@ def _main(argv: list[str]) -> int:
 
 def _plain(name: str, argv: list[str]) -> int:
     """A command without Hydra."""
-    from gantool.cli.errors import explain, report_bug, show
+    from gantool.cli.bugs import report_bug
+    from gantool.cli.errors import explain, show
 
     try:
         return importlib.import_module(COMMANDS[name].module).run(argv)

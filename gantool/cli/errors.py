@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import sys
-import tempfile
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -63,21 +62,6 @@ def _out_of_memory(error: BaseException) -> bool:
     """Python's, CUDA's, or the RuntimeError of torch's allocator on the CPU; without importing torch."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
-
-
-def report_bug(error: BaseException, logged: Path | None = None) -> Report:
-    """One sentence for a bug. The traceback goes to a file, unless it is in the log `logged` already."""
-    if logged is None:
-        handle, name = tempfile.mkstemp(prefix="gantool-", suffix=".traceback.txt")
-        with open(handle, "w", encoding="utf-8") as file:
-            file.writelines(traceback.format_exception(error))
-        logged = Path(name)
-    said = (str(error).strip() or "no message").splitlines()[0]
-    return Report(
-        f"internal error: {type(error).__name__}: {said}\n"
-        f"  the traceback is in {logged}; please report it, with the command that you gave",
-        1,
-    )
 
 
 def show(command: str, report: Report, error: BaseException | None = None) -> int:
@@ -200,6 +184,8 @@ def _bad_value(error: Any, asked: Asked, typed: str) -> str:
 
 
 def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
+    from omegaconf import OmegaConf
+
     group, *below = typed.split(".")
     if group in LISTS and below and key.count(".") <= 1:
         return f"unknown key {typed!r}\n  is {group} {below[0]} selected? Add it to {group}=[...]"
@@ -208,6 +194,9 @@ def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
     owners = _owners(group, below, asked.folders) if below else []
     if owners:
         return f"unknown key {key!r}\n  it is a key of {' and '.join(f'{group}={name}' for name in owners)}"
+    inside = list(_below(OmegaConf.to_container(parent), key.rpartition(".")[0], below[-1])) if below and parent else []
+    if inside:
+        return f"unknown key {key!r}\n  did you mean {' or '.join(inside[:_FEW])}?"
     choices = {str(name) for name in (parent or {})} - {"hydra", "_target_"}
     if "." not in key and asked.folders:
         groups = _groups(asked.folders[0], asked.command)
@@ -235,18 +224,20 @@ def _places(word: str, groups: Iterable[str], folders: Iterable[Path]) -> list[s
     """Where the options of groups have a key of that name: lr -> optimizer.discriminator.lr, optimizer.generator.lr."""
     import yaml
 
-    def below(node: Any, path: str) -> Iterator[str]:
-        for name, value in node.items() if isinstance(node, dict) else ():
-            if name == word:
-                yield f"{path}.{name}"
-            yield from below(value, f"{path}.{name}")
-
     found: dict[str, None] = {}
     for group in sorted(groups):
         for file in sorted(file for folder in folders for file in (folder / group).glob("*.yaml")):
             path = f"{group}.{file.stem}" if group in LISTS else group
-            found |= dict.fromkeys(below(yaml.safe_load(file.read_text("utf-8")), path))
+            found |= dict.fromkeys(_below(yaml.safe_load(file.read_text("utf-8")), path, word))
     return sorted(found, key=lambda place: (place.count("."), place))
+
+
+def _below(node: Any, path: str, word: str) -> Iterator[str]:
+    """Where in a node, which is at `path`, there is a key of that name."""
+    for name, value in node.items() if isinstance(node, dict) else ():
+        if name == word:
+            yield f"{path}.{name}"
+        yield from _below(value, f"{path}.{name}", word)
 
 
 def _groups(folder: Path, command: str) -> set[str]:

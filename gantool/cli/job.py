@@ -3,6 +3,7 @@
 import importlib
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,12 +14,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gantool.cli.errors import Report, explain, report_bug
+from gantool.cli.bugs import report_bug
+from gantool.cli.errors import Report, explain
+from gantool.commands.results import HOW
 from gantool.config import resolvers  # noqa: F401  registers them, in every worker too
 from gantool.errors import Busy, Diverged, RunError, UsageError
 from gantool.runs import status
 from gantool.runs.claim import claimed
 from gantool.runs.folder import RunFolder
+from gantool.runs.resume import key_of
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +69,8 @@ class Job:
 
     def _run_in(self, folder: RunFolder, cfg: DictConfig, overrides: list[str], sweep: bool) -> Any:
         """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""
+        if Folders.source:
+            return self._branch(RunFolder(Folders.source), folder, cfg)
         before = status.read(folder)
         if before.get("state") == "done" and sorted(before.get("overrides") or ()) == sorted(overrides):
             if sweep:
@@ -76,7 +82,25 @@ class Job:
         if sweep:  # also where the job fails before it begins
             begun = {"command": self.command, "launch": self.launch, "overrides": overrides}
             status.update(folder, state="running", **begun, **status.process())
-        value = self._run(cfg)
+        try:
+            value = self._run(cfg)
+        finally:
+            if not sweep:
+                _note_alone(folder, before, overrides)
+        status.update(folder, value=value)
+        return value
+
+    def _branch(self, source: RunFolder, folder: RunFolder, cfg: DictConfig) -> Any:
+        """A run that goes on in a folder of its own, which is left as it was where it is refused."""
+        from gantool.runs import branch
+
+        copied = branch.begin(source, cfg.checkpoint, folder)
+        cfg.checkpoint = "last"  # the one that was chosen
+        try:
+            value = self._run(cfg)
+        finally:
+            if not folder.status.exists():
+                branch.undo(copied)
         status.update(folder, value=value)
         return value
 
@@ -86,10 +110,11 @@ class Folders(Callback):
 
     new: ClassVar[Path | None] = None  # the folder of this run or sweep, if it did not exist before
     sweep: ClassVar[Path | None] = None
+    source: ClassVar[Path | None] = None  # the run that this one is a branch of
 
     @classmethod
     def forget(cls) -> None:
-        cls.new = cls.sweep = None
+        cls.new = cls.sweep = cls.source = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         Folders.new = self._new(config.hydra, "run")
@@ -103,6 +128,14 @@ class Folders(Callback):
             folder = Path(hydra[kind].dir)
             return None if folder.exists() else folder
         return None
+
+
+def _note_alone(folder: RunFolder, before: Mapping[str, Any], overrides: list[str]) -> None:
+    """A sweep's job that was trained by itself, with other settings, is not any longer what the sweep compares."""
+    old, known = before.get("overrides") or (), before.get("alone") or []
+    new = [one for one in overrides if one not in (*old, *known) and key_of(one).partition(".")[0] not in HOW]
+    if before.get("launch") and new and status.read(folder).get("overrides") == overrides:  # it was not refused
+        status.update(folder, alone=[*known, *new])
 
 
 def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, sweep: bool) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import hydra
 
 from gantool.cli import argv as arguments
-from gantool.cli.errors import Asked, explain, report_bug, show
+from gantool.cli.bugs import report_bug
+from gantool.cli.errors import Asked, explain, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
 from gantool.config import schema
 from gantool.config.compose import composed
@@ -72,8 +73,8 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
     """What Hydra gets to read: an earlier run replayed, paths quoted, jobs named by what differs between them."""
     spec = arguments.pop_value("resume", overrides) if command == "train" else None
     multirun = arguments.is_multirun(flags)
-    if command == "evaluate":
-        overrides = [arguments.expanded(override, multirun) for override in overrides]
+    if command in ("evaluate", "sample"):
+        overrides = [arguments.expanded(override, multirun, command) for override in overrides]
     if command in ("evaluate", "sample", "export"):
         overrides = [arguments.opened(override) for override in overrides]
     overrides = [arguments.once(arguments.based(arguments.quoted_path(override))) for override in overrides]
@@ -109,6 +110,8 @@ def _resumed(spec: str, changes: list[str], command: str, flags: Sequence[str], 
             if not step.isdecimal():
                 raise UsageError(f"{file} is no checkpoint of a step: give one that is named like step_00001000.pt")
             changes = [*changes, f"checkpoint={int(step)}"]
+        new = resume.new_folder(folder, changes)
+        Folders.source = folder.root if new else None
         return resume.replay(folder, changes, lambda overrides: _composed(command, flags, overrides))
     if spec == "latest":
         sweeps = sorted(path.parent for path in Path("outputs/multirun").glob("*/multirun.yaml"))

@@ -75,7 +75,7 @@ class Assembly:
         self._start_game()
         self.batches_per_step = self.update.real_batches(self.game)
         labelled = self.game.objective.needs_labelled
-        self.source.reserve(self.plan.tick_every * self.batches_per_step, self.batches_per_step, labelled)
+        self.source.reserve(self.plan.beat * self.batches_per_step, self.batches_per_step, labelled)
 
     def _start_game(self) -> None:
         """Networks, tricks and optimisers, all afresh."""

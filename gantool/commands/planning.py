@@ -46,12 +46,22 @@ def plan_of(config: dict[str, Any], trust: tuple[str, ...], state: Mapping[str, 
     return loop.Plan(
         steps=steps,
         minutes=config["minutes"],
-        tick_every=config["tick_every"] or (max(1, min(100, steps // 100)) if steps else 50),
-        sample_every=config["sample_every"] or (max(FEWEST, steps // 40) if steps else 500),
-        checkpoint_every=config["checkpoint_every"] or (max(1, steps // 10) if steps else 1000),
+        tick_every=config["tick_every"] or (steps and max(1, min(100, steps // 100))),
+        sample_every=config["sample_every"] or (steps and max(FEWEST, steps // 40)),
+        checkpoint_every=config["checkpoint_every"] or (steps and max(1, steps // 10)),
         evaluate_every=config["evaluate_every"],
         component_steps=steps_each(meta, steps) if meta else None,
+        **_by_time(config),
     )
+
+
+def _by_time(config: dict[str, Any]) -> dict[str, float]:
+    """Of a budget in minutes 100 rows, 40 grids and 10 checkpoints, unless they are asked for by steps; and however
+    long a run is, a row a minute, where its budget is one of time, and a checkpoint every ten."""
+    seconds = 60 * (config["minutes"] or math.inf)
+    every = {"tick": min(seconds / 100, 60.0), "sample": max(seconds / 40, 1.0)} if config["minutes"] else {}
+    every["checkpoint"] = max(min(seconds / 10, 600.0), 1.0)
+    return {f"{name}_seconds": value for name, value in every.items() if not config[f"{name}_every"]}
 
 
 def steps_each(meta: Meta, steps: int | None) -> int:

@@ -48,7 +48,7 @@ def run(argv: list[str]) -> int:
     if arguments.curves:
         _draw(base, ending(Path(arguments.curves), ".png"))
         return 0
-    runs = _sorted([_facts(folder, base) for folder in runs_below(base)], arguments.sort)
+    runs = _sorted([_facts(folder, base) for folder in runs_below(base)], arguments.sort, arguments.reverse)
     if arguments.json:
         print(json.dumps(runs, indent=2, ensure_ascii=False))
     elif not runs:
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="COLUMN",
         help=f"{', '.join(_SORTABLE)}, or a metric such as g_loss; runs without it come last (default: started)",
     )
+    parser.add_argument("--reverse", action="store_true", help="the greatest first; runs without it still come last")
     parser.add_argument(
         "--curves", metavar="FILE", help="draw all runs into one picture, runs that differ in their seed as one line"
     )
@@ -99,18 +100,18 @@ def _facts(folder: RunFolder, base: Path) -> dict[str, Any]:
         return {"run": name, "state": "unreadable", "error": str(error)}
 
 
-def _sorted(runs: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+def _sorted(runs: list[dict[str, Any]], column: str, reverse: bool) -> list[dict[str, Any]]:
     metrics = sorted({name for one in runs for name in _last(one)})
     if column not in (*_SORTABLE, *metrics):
         raise UsageError(f"cannot sort by {column!r}: choose one of {', '.join(dict.fromkeys((*_SORTABLE, *metrics)))}")
-    return sorted(runs, key=lambda one: _sort_key(one, _SORTABLE.get(column, column)))
+    values = [(one, one.get(_SORTABLE[column]) if column in _SORTABLE else _last(one).get(column)) for one in runs]
+    known = [(one, value) for one, value in values if value is not None]
+    known.sort(key=lambda pair: _sort_key(pair[1]), reverse=reverse)
+    return [one for one, _ in known] + [one for one, value in values if value is None]
 
 
-def _sort_key(one: dict[str, Any], column: str) -> tuple[bool, float, str]:
-    value = one.get(column, _last(one).get(column))
-    if isinstance(value, int | float):
-        return False, value, ""
-    return value is None, 0.0, str(value)
+def _sort_key(value: Any) -> tuple[float, str]:
+    return (value, "") if isinstance(value, int | float) else (0.0, str(value))
 
 
 def _last(one: dict[str, Any]) -> dict[str, Any]:

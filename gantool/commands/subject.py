@@ -36,7 +36,7 @@ class Gantool:
 
     def _step(self) -> None:
         if not self.left:
-            self.left = self.parts.plan.tick_every
+            self.left = self.parts.plan.beat
             self.parts.meters.read()
             self.parts.prepare(self.left)
         self.parts.step()
@@ -74,6 +74,7 @@ class Gantool:
             "images_per_step": parts.images_per_step,
             "batch_size": parts.config["batch_size"],
             "parameters": nets,
+            "budget": parts.plan.steps if any(parts.config[key] for key in ("steps", "images")) else None,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
@@ -102,7 +103,7 @@ class Gantool:
         """Part of an eager step -> its share."""
         from gantool.measure import parts
 
-        tick = self.parts.plan.tick_every
+        tick = self.parts.plan.beat
         self._wait()
         began = time.perf_counter()
         self.parts.prepare(tick)

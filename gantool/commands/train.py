@@ -126,7 +126,7 @@ class Training:
         images, seconds = self.clock.images - self.row_at[0], self.clock.seconds - self.row_at[1]
         row: dict[str, Any] = {"step": self.clock.step, "images": self.clock.images}
         row |= ({"component": self.parts.component} if self.parts.meta else {}) | means
-        if self._sampled():
+        if self.plan.sampled(self.last, self.clock) or self.plan.spent(self.clock):
             row |= self.parts.diversity()
         row["seconds"] = self.clock.seconds
         row["images_per_second"] = images / seconds if images and seconds > 0 else None
@@ -150,11 +150,6 @@ class Training:
         warnings = self.watch.see(row)
         self.warnings += [warning._asdict() for warning in warnings]
         return warnings
-
-    def _sampled(self) -> bool:
-        """Has a grid been due since the row before?"""
-        every, before = self.plan.sample_every, self.last.get("step", 0)
-        return self.clock.step // every > before // every or self.plan.spent(self.clock)
 
     def checkpoint(self) -> None:
         from gantool.runs import checkpoint

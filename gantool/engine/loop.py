@@ -1,30 +1,40 @@
 """Ticks: many steps on the device, then one look at what they did."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from gantool.engine.meters import Meters
 
+BEAT = 50  # steps whose data are prepared at once, where no row is due after a number of steps
+
 
 @dataclass
 class Plan:
-    """When what happens, in steps; None = never (for a budget: unlimited)."""
+    """When what happens, in steps, and in seconds of training beside them; None = never (for a budget: unlimited)."""
 
     steps: int | None
     minutes: float | None
-    tick_every: int
-    sample_every: int
-    checkpoint_every: int
+    tick_every: int | None
+    sample_every: int | None
+    checkpoint_every: int | None
     evaluate_every: int | None
     component_steps: int | None = None  # that each component of a meta-algorithm is trained for
+    tick_seconds: float | None = None
+    sample_seconds: float | None = None
+    checkpoint_seconds: float | None = None
+
+    @property
+    def beat(self) -> int:
+        """The most steps between two looks."""
+        return self.tick_every or BEAT
 
     def next(self, step: int) -> int:
-        """The next step at which anything happens."""
+        """The next step at which anything happens that goes by steps."""
         intervals = (
-            self.tick_every, self.sample_every, self.checkpoint_every, self.evaluate_every, self.component_steps,
+            self.beat, self.sample_every, self.checkpoint_every, self.evaluate_every, self.component_steps,
         )  # fmt: skip
         nearest = min(step - step % interval + interval for interval in intervals if interval)
         return nearest if self.steps is None else min(nearest, self.steps)
@@ -33,6 +43,16 @@ class Plan:
     def game_steps(self) -> int | None:
         """How long the same networks are trained."""
         return self.component_steps or self.steps
+
+    def passed(self, since: float, until: float) -> bool:
+        """Is anything due between these seconds that goes by time?"""
+        seconds = (self.tick_seconds, self.sample_seconds, self.checkpoint_seconds)
+        return any(_passed(every, since, until) for every in seconds)
+
+    def sampled(self, row: Mapping[str, Any], clock: "Clock") -> bool:
+        """Has a grid been due since a row, {} = the beginning?"""
+        step, seconds = row.get("step", 0), row.get("seconds", 0.0)
+        return _passed(self.sample_every, step, clock.step) or _passed(self.sample_seconds, seconds, clock.seconds)
 
     def spent(self, clock: "Clock") -> bool:
         out_of_steps = self.steps is not None and clock.step >= self.steps
@@ -97,7 +117,8 @@ def train(
         observer.sample(0)
     last = plan.spent(clock)
     look = partial(_look, meters, plan, clock, observer, began)
-    if _row_due(plan, clock, last) and meters.pending and not look(last):  # stopped while it was measured
+    looked = clock.seconds  # at the last look
+    if _row_due(plan, clock, looked, last) and meters.pending and not look(looked, last):  # stopped while it measured
         return False
     while not last:
         if _due(clock.step, plan.component_steps):
@@ -110,20 +131,24 @@ def train(
             clock.images += clock.images_per_step
             clock.seconds = time.monotonic() - began
             observer.stepped(clock.step)
-            if clock.step == target or stop() or plan.spent(clock):
+            due = clock.step == target or plan.passed(looked, clock.seconds)
+            if due or stop() or plan.spent(clock):
                 break
-        last = plan.spent(clock)
-        if (clock.step < target and not last) or not look(last):
+        last, since, looked = plan.spent(clock), looked, clock.seconds
+        if not (due or last) or not look(since, last):
             return False
         if stop() and not last:
             return False
     return True
 
 
-def _look(meters: Meters, plan: Plan, clock: Clock, observer: Observer, began: float, last: bool) -> bool:
-    """All that is due after a step. False where it was stopped while it measured: then none of it is done yet."""
-    worth_keeping = False
-    if _row_due(plan, clock, last):
+def _look(meters: Meters, plan: Plan, clock: Clock, observer: Observer, began: float, since: float, last: bool) -> bool:
+    """All that is due after a step. False where it was stopped while it measured: then none of it is done yet.
+
+    `since`: the seconds of training at the last look. Nothing is made up for: what was due several times is done once.
+    """
+    worth_keeping, now = False, clock.seconds
+    if _row_due(plan, clock, since, last):
         means = _read(meters, observer)
         clock.seconds = time.monotonic() - began
         measured = observer.evaluate(clock.step) if last or _due(clock.step, plan.evaluate_every) else {}
@@ -131,17 +156,19 @@ def _look(meters: Meters, plan: Plan, clock: Clock, observer: Observer, began: f
             return False
         meters.clear()
         worth_keeping = observer.row(means | measured)
-    if last or _due(clock.step, plan.sample_every):
+    if last or _due(clock.step, plan.sample_every) or _passed(plan.sample_seconds, since, now):
         observer.sample(clock.step)
-    if last or worth_keeping or _due(clock.step, plan.checkpoint_every):
+    keep = _due(clock.step, plan.checkpoint_every) or _passed(plan.checkpoint_seconds, since, now)
+    if last or worth_keeping or keep:
         observer.checkpoint()
     clock.seconds = time.monotonic() - began
     return True
 
 
-def _row_due(plan: Plan, clock: Clock, last: bool) -> bool:
+def _row_due(plan: Plan, clock: Clock, since: float, last: bool) -> bool:
     told = (plan.tick_every, plan.evaluate_every, plan.component_steps)
-    return last or any(_due(clock.step, every) for every in told)
+    by_time = _passed(plan.tick_seconds, since, clock.seconds)
+    return last or by_time or any(_due(clock.step, every) for every in told)
 
 
 def _read(meters: Meters, observer: Observer) -> dict[str, float]:
@@ -151,6 +178,11 @@ def _read(meters: Meters, observer: Observer) -> dict[str, float]:
         name = min(bad, key=lambda key: bad[key])
         observer.diverged(bad[name], name)
     return means
+
+
+def _passed(every: float | None, since: float, until: float) -> bool:
+    """Does a multiple of `every` lie between the two, the latter included? So a resumed run keeps the beat."""
+    return every is not None and until // every > since // every
 
 
 def _due(step: int, every: int | None) -> bool:

@@ -55,6 +55,9 @@ class Report:
         facts, milliseconds = self.facts, self.step.scaled(1e3)
         yield "images/s", spelled(self.images_per_second), "real images shown to D; median and quartiles of the windows"
         yield "step", f"{spelled(milliseconds)} ms", f"batch of {facts['batch_size']}, {machine(facts)}"
+        if facts.get("budget"):
+            minutes = number(facts["budget"] * self.step.median / 60)
+            yield f"{facts['budget']:,} steps", f"take about {minutes} min", "without start-up, grids and evaluations"
         for name, share in self.shares.items():
             if share >= LEAST:
                 yield f"  {name}", f"{share * milliseconds.median:.3g} ms, {share:.0%}", EXPLAINED[name]

@@ -17,22 +17,32 @@ COLOURS = (D, G, *OTHERS)
 Rows = list[dict[str, Any]]
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
+def draw(rows: list[dict[str, Any]], path: Path, title: str = "") -> None:
     """The columns of metrics.jsonl over the steps: losses, what D says, penalties, metrics, speed. No rows, no file."""
     panels = _panels(rows)
     if not panels:
         return
     wide = min(len(panels), 2)
     high = -(-len(panels) // wide)
-    figure = new_figure(5.4 * wide, 2.9 * high + 0.3)
-    for index, (title, names) in enumerate(panels.items()):
+    figure = new_figure(5.4 * wide, 2.9 * high + (0.6 if title else 0.3))
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left", wrap=True)
+    for index, (heading, names) in enumerate(panels.items()):
         axes = figure.add_subplot(high, wide, index + 1)
         for name, (label, colour) in names.items():
-            _line(axes, rows, name, label, colour, raw=title == name)
-        _dress(axes, title, rows, top=index < wide, bottom=index >= len(panels) - wide)
+            _line(axes, rows, name, label, colour, raw=heading == name)
+        _dress(axes, heading, rows, top=index < wide, bottom=index >= len(panels) - wide)
     if len(rows) >= SMOOTHED:
         figure.supxlabel("faint: as measured; bold: running median", fontsize=8, color="#777777", x=0.99, ha="right")
     write_figure(figure, path)
+
+
+def title_of(facts: Mapping[str, Any]) -> str:
+    """Of a run's status: `ring, mlp, non_saturating with ema, seed 0`."""
+    tricks = " and ".join(facts.get("tricks") or ())
+    played = f"{facts.get('objective')} with {tricks}" if tricks else facts.get("objective")
+    named = [facts.get("dataset"), facts.get("architecture"), played]
+    seed = [] if facts.get("seed") is None else [f"seed {facts['seed']}"]
+    return ", ".join([str(one) for one in named if one] + seed)
 
 
 def compare(settings: Mapping[str, Sequence[Rows]], path: Path) -> bool:
@@ -57,6 +67,7 @@ def compare(settings: Mapping[str, Sequence[Rows]], path: Path) -> bool:
             style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
             drawn = _band(axes, runs, column, style)
             lines |= {name: drawn} if drawn else {}
+        _count_whole(axes)
         _frame(axes, column.replace("_per_second", "/s"), bottom=index >= len(panels) - wide)
     several = any(len(runs) > 1 for runs in found.values())
     labels = [f"{name} (runs: {len(found[name])})" if several else name for name in lines]
@@ -121,6 +132,7 @@ def _dress(axes: "Axes", title: str, rows: list[dict[str, Any]], top: bool, bott
         _cut_spikes(axes)
     if axes.get_legend_handles_labels()[1] != [title]:
         axes.legend(fontsize=8, framealpha=0.8)
+    _count_whole(axes)
     first, last = rows[0]["step"], rows[-1]["step"]
     margin = 0.03 * (last - first) or 0.5
     axes.set_xlim(first - margin, last + margin)
@@ -142,6 +154,15 @@ def _frame(axes: "Axes", title: str, bottom: bool) -> None:
         axes.set_ylim(bottom=0)
     if bottom:
         axes.set_xlabel("step", fontsize=9)
+
+
+def _count_whole(axes: "Axes") -> None:
+    """Ticks at whole numbers for what is counted, such as modes."""
+    from matplotlib.ticker import MaxNLocator
+
+    values: list[float] = [value for line in axes.lines for value in line.get_ydata() if value == value]  # type: ignore
+    if len({*values}) > 1 and all(value % 1 == 0 for value in values):
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _tick(value: float, _position: object) -> str:

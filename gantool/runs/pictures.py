@@ -25,6 +25,7 @@ HOLD = 2000  # ms, how long an animation rests on its last frame
 
 REAL, FAKE, D, G = "#8a8f98", "#1f6fb4", "#d9592b", "#1f6fb4"
 OTHERS = ("#2f8f5b", "#8a5fb0", "#c99a12", "#c2477f", "#3f9aa8", "#6b6b3a")
+WAYS = (D, FAKE, *OTHERS)  # of paths
 
 
 def picture(
@@ -137,10 +138,13 @@ def _text(name: str) -> "Image":
     return text
 
 
-def scatter(points: "Tensor", reference: "Tensor | None", path: Path, joined: "Tensor | None" = None) -> None:
+def scatter(
+    points: "Tensor", reference: "Tensor | None", path: Path, joined: "Tensor | None" = None, row: int | None = None
+) -> None:
     """Generated points (N, P) over real ones (M, P); of more than two dimensions the first two, of one the histograms.
 
-    From each point of the plane a line goes to each of the K others in `joined` (N, K, P).
+    From each point of the plane a line goes to each of the K others in `joined` (N, K, P), or, where each `row` of so
+    many is a path, to the next of its row, the rows in colours of their own.
     The ends of both axes follow from the real points, so that frames of a run agree.
     """
     figure = new_figure(SCATTER / 100, SCATTER / 100)
@@ -149,11 +153,16 @@ def scatter(points: "Tensor", reference: "Tensor | None", path: Path, joined: "T
     if fake.shape[1] == 1:
         _histograms(axes, fake[:, 0], None if real is None else real[:, 0])
     else:
-        _cloud(axes, fake, real)
+        _cloud(axes, fake, real, row)
+        for number, way in enumerate(points.split(row) if row else ()):
+            colour = WAYS[number % len(WAYS)]
+            axes.plot(
+                *way[:, :2].T.numpy(), ".-", color=colour, linewidth=1.2, markersize=5, scalex=False, scaley=False
+            )
         for others in () if joined is None else joined.unbind(dim=1):
             ends = ([points[:, axis].numpy(), others[:, axis].numpy()] for axis in (0, 1))
             axes.plot(*ends, color=FAKE, linewidth=0.6, alpha=0.5, scalex=False, scaley=False)
-    axes.legend(loc="upper right", fontsize=8, markerscale=1.5, framealpha=0.9)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=8, markerscale=1.5, frameon=False)
     write_figure(figure, path)
 
 
@@ -183,10 +192,11 @@ def _histograms(axes: "Axes", fake: Any, real: Any) -> None:
     axes.set(xlim=(low, high), yticks=[])
 
 
-def _cloud(axes: "Axes", fake: Any, real: Any) -> None:
+def _cloud(axes: "Axes", fake: Any, real: Any, row: int | None) -> None:
+    label = f"generated, each {row} a path" if row else "generated"
     if real is not None:
         axes.scatter(real[:, 0], real[:, 1], s=24, color="#cdd0d6", linewidths=0, label="real")
-    axes.scatter(fake[:, 0], fake[:, 1], s=5, color=FAKE, alpha=0.7, linewidths=0, label="generated")
+    axes.scatter(fake[:, 0], fake[:, 1], s=5, color=FAKE, alpha=0.7, linewidths=0, label=label)
     low, high = _around(fake if real is None else real)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.tick_params(labelsize=8)

@@ -82,5 +82,5 @@ class Records(Writer):
             logger.close()
         written = rows.read(self.folder.rows)
         if written:
-            curves.draw(written, self.folder.curves)
+            curves.draw(written, self.folder.curves, curves.title_of(status.read(self.folder)))
         pictures.animation(sorted(self.folder.samples.glob("step_*.png")), self.folder.animation)

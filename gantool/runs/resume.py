@@ -19,7 +19,7 @@ Compose = Callable[[list[str]], Mapping[str, Any]]  # overrides -> today's confi
 
 
 def replay(folder: RunFolder, changes: Sequence[str], compose: Compose) -> list[str]:
-    """The overrides that continue a run: those it was started with, pins, the changes, and its folder."""
+    """The overrides that continue a run: those it was started with, pins, the changes, and its folder or a new one."""
     saved = read_config(folder.config)
     overrides = [
         override for override in _typed(_read(folder.overrides), folder.overrides) if not _interpolates(override)
@@ -31,7 +31,13 @@ def replay(folder: RunFolder, changes: Sequence[str], compose: Compose) -> list[
         saved |= {key: usual[key] for key in newer & usual.keys() if not isinstance(usual[key], Mapping)}
     pins = _pins(saved, now)  # the value of an interpolation, too, as it was then
     kept = _without([*overrides, *pins], changes)
-    return [*kept, *changes, f"hydra.run.dir={literal(str(folder.root))}"]
+    return [*kept, *changes, *([] if new_folder(folder, changes) else [f"hydra.run.dir={literal(str(folder.root))}"])]
+
+
+def new_folder(folder: RunFolder, changes: Sequence[str]) -> str | None:
+    """The hydra.run.dir of a branch: where the changes name another folder than the run's own."""
+    named = [change.partition("=")[2].strip("'\"") for change in changes if key_of(change) == "hydra.run.dir"]
+    return named[-1] if named and Path(named[-1]).resolve() != folder.root.resolve() else None
 
 
 def replay_sweep(sweep: Path, changes: Sequence[str]) -> list[str]:
@@ -45,6 +51,11 @@ def replay_sweep(sweep: Path, changes: Sequence[str]) -> list[str]:
     for key in ("hydra", "overrides", "task"):
         overrides = overrides.get(key) if isinstance(overrides, dict) else None
     typed = _typed(overrides, file)
+    if any(key_of(change) == "hydra.sweep.dir" for change in changes):
+        raise UsageError(
+            f"a sweep goes on in its own folder, {sweep}: leave out hydra.sweep.dir; one of its runs can go on "
+            "elsewhere, with gantool train resume=RUN hydra.run.dir=FOLDER"
+        )
     swept = {key_of(override) for override in typed if _parsed(override, file).is_sweep_override()}
     for change in changes:
         if key_of(change) in swept and not _parsed(change).is_sweep_override():

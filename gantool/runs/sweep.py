@@ -16,7 +16,7 @@ from gantool.errors import Busy, UsageError
 from gantool.runs import status
 from gantool.runs.folder import RunFolder, runs_below, write_atomically
 from gantool.runs.resume import key_of, read_config
-from gantool.runs.rows import read, results
+from gantool.runs.rows import kind, read, results
 
 _NAMED = 4  # jobs with the same fate that are named before it says how many more there are
 
@@ -77,7 +77,9 @@ class Summary:
 
     @property
     def columns(self) -> list[str]:
-        return list(dict.fromkeys(name for setting in self.settings for name in setting.figures))
+        """Metrics, then losses; what is best of one stands beside its last."""
+        found = dict.fromkeys(name for setting in self.settings for name in setting.figures)
+        return sorted(found, key=lambda name: kind(name.split(" ")[0]) == "loss")
 
     def cells(self) -> list[list[str]]:
         """The table, its heading first."""
@@ -109,11 +111,19 @@ def courses_below(base: Path) -> dict[str, list[list[dict[str, Any]]]]:
     for run in runs_below(base):
         name = str(run.root.relative_to(base)) if run.root != base else str(base)
         told[name] = read(run.rows)
-        settings = [one for one in status.read(run).get("overrides") or () if not key_of(one).startswith("hydra")]
-        group = alike(read_config(run.config)) if told[name] else ""
+        facts = status.read(run)
+        settings = given(facts)
+        group = alike(read_config(run.config), facts.get("alone") or ()) if told[name] else ""
         jobs.append(Job(name, "", settings, {}, "", group))
     shown = [job for job in jobs if told[job.name]]
     return {name: [told[job.name] for job in group] for name, group in _settings(shown)}
+
+
+def given(facts: Mapping[str, Any]) -> list[str]:
+    """The settings that a status names; of a sweep's job also those with which it was trained on its own meanwhile."""
+    typed = [one for one in facts.get("overrides") or () if not key_of(one).startswith("hydra")]
+    alone = facts.get("alone")
+    return [*typed, f"(meanwhile alone with {' '.join(alone)})"] if alone else typed
 
 
 def alike(config: Mapping[str, Any], besides: Sequence[str] = ()) -> str:
@@ -238,9 +248,27 @@ def _facts(folder: RunFolder, mark: str) -> dict[str, Any]:
 def _job(sweep: Path, folder: RunFolder, facts: dict[str, Any]) -> Job:
     message = str(facts.get("error") or facts.get("reason") or "")
     name = str(facts.get("run") or folder.root.relative_to(sweep))
-    last, overrides = facts.get("last") or {}, list(facts.get("settings") or facts.get("overrides") or ())
+    last, overrides = facts.get("last") or {}, list(facts.get("settings") or given(facts))
     measured = last.get("measured") or {}
-    return Job(name, facts["state"], overrides, results(last), message, str(facts.get("group") or ""), measured)
+    return Job(
+        name,
+        facts["state"],
+        overrides,
+        _shown(last, facts.get("best")),
+        message,
+        str(facts.get("group") or ""),
+        measured,
+    )
+
+
+def _shown(last: dict[str, Any], best: dict[str, Any] | None) -> dict[str, float]:
+    """The numbers of the last row, and behind that of best.metric the best and its step."""
+    shown: dict[str, float] = {}
+    for name, value in results(last).items():
+        shown[name] = value
+        if best and best["metric"] == name:
+            shown |= {f"{name} best": best["value"], f"{name} best at step": best["step"]}
+    return shown
 
 
 def _fold(name: str, jobs: list[Job]) -> Setting:
