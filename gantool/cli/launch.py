@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from gantool.cli import argv as arguments
 from gantool.cli.errors import Asked, explain, report_bug, show
-from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
+from gantool.cli.job import COMPARED, KEEP_FOLDER, OWN_FOLDERS, Folders, Job, Stopped
 from gantool.config import schema
 from gantool.config.schema import conf_dir
 from gantool.config.signature import signature
@@ -79,11 +79,20 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
         overrides = _resumed(spec, overrides, command, flags, multirun)
     if multirun:
         overrides = _last_of_each(overrides)
+        if command in (*KEEP_FOLDER, *COMPARED):
+            _refuse_shared(overrides)
         _check_values(command, overrides)
     if multirun and not any(override.startswith(NAMES) for override in overrides):
         shared = ",".join(map(arguments.quoted, _shared(overrides)))
         overrides.append(f"{NAMES}=[{shared}]")
     return overrides
+
+
+def _refuse_shared(overrides: Sequence[str]) -> None:
+    """A folder that all jobs would have; where its name is made of settings, each job looks (gantool.cli.job)."""
+    given = next((one for one in overrides if one.startswith("hydra.sweep.subdir=") and "${" not in one), None)
+    if given and any(parsed.is_sweep_override() for _, parsed in _parsed(overrides)):
+        raise UsageError(f"{given}: two jobs share a folder; {OWN_FOLDERS}")
 
 
 def _last_of_each(overrides: Sequence[str]) -> list[str]:
@@ -124,37 +133,38 @@ def _composed(command: str, flags: Sequence[str], overrides: list[str]) -> Mappi
 
 def _check_values(command: str, overrides: Sequence[str]) -> None:
     """Single values of a sweep are checked before its first job; each job checks the rest of its settings."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Transformer
-    from hydra.errors import HydraException
 
     fields = signature(f"{schema.__name__}.{command.capitalize()}") or {}
-    for override in overrides:
-        with suppress(HydraException):
-            parsed = OverridesParser.create().parse_override(override)
-            key = parsed.key_or_group
-            kind = fields[key].annotation if key in fields else "Component"
-            if kind.startswith("Component") or is_dataclass(getattr(schema, kind, None)) or "${" in override:
-                continue  # no single value, or one that is not known yet
-            many = parsed.is_choice_sweep() or parsed.is_range_sweep()
-            if many or not parsed.is_sweep_override():
-                for value in parsed.sweep_iterator(Transformer.identity) if many else [parsed.value()]:
-                    plain = getattr(value, "text", value)
-                    check_value(key, plain, kind)
-                    if key == "run":
-                        find(str(plain))
+    for override, parsed in _parsed(overrides):
+        key = parsed.key_or_group
+        kind = fields[key].annotation if key in fields else "Component"
+        if kind.startswith("Component") or is_dataclass(getattr(schema, kind, None)) or "${" in override:
+            continue  # no single value, or one that is not known yet
+        many = parsed.is_choice_sweep() or parsed.is_range_sweep()
+        if many or not parsed.is_sweep_override():
+            for value in parsed.sweep_iterator(Transformer.identity) if many else [parsed.value()]:
+                plain = getattr(value, "text", value)
+                check_value(key, plain, kind)
+                if key == "run":
+                    find(str(plain))
 
 
 def _shared(overrides: Sequence[str]) -> Iterator[str]:
     """Keys of the settings that are the same in all jobs."""
+    for override, parsed in _parsed(overrides):
+        if not parsed.is_sweep_override() and not parsed.is_hydra_override():
+            yield override.partition("=")[0]
+
+
+def _parsed(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Those that can be read: of the others Hydra will complain in a moment, with more to say."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     for override in overrides:
-        with suppress(HydraException):  # Hydra will complain of it in a moment, with more to say
-            parsed = OverridesParser.create().parse_override(override)
-            if not parsed.is_sweep_override() and not parsed.is_hydra_override():
-                yield override.partition("=")[0]
+        with suppress(HydraException):
+            yield override, OverridesParser.create().parse_override(override)
 
 
 def through_hydra(command: str, argv: list[str], mark: str = "") -> None:
