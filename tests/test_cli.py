@@ -158,6 +158,20 @@ MISTAKES = [
     (["resume=nowhere"], ["no such run: nowhere"]),
     (["-m", "resume=nowhere"], ["nowhere is no sweep"]),
     (["hydra.run.dir=/dev/null/x"], ["cannot use /dev/null/x: not a directory"]),
+    (["trick=[[ema]]"], ["trick=[[ema]]: options of trick are chosen by their names: trick=[NAME,...]"]),
+    (["trick=[{a:1}]"], ["options of trick are chosen by their names"]),
+    (["-m", "metric=[],[null]"], ["options of metric are chosen by their names"]),
+    (["dataset=[[ring]]"], ["options of dataset are chosen by their names: dataset=NAME"]),
+    (["steps==5"], ["cannot read 'steps==5': it has one = too many: steps=5"]),
+    (["dataset=ring,"], ["nothing follows its last comma: dataset=ring"]),
+    (["~dataset=grid"], ["~dataset=grid takes nothing away: dataset=grid is not selected"]),
+    (["--config-path", "/nope"], ["leave out --config-path and --config-name", "--config-dir FOLDER"]),
+    (["--config-name", "nope"], ["leave out --config-path and --config-name"]),
+    (["hydra.run=3"], ["hydra.run holds settings of its own"]),
+    (["-"], ["cannot read '-': settings are written key=value"]),
+    (["=5"], ["cannot read '=5': settings are written key=value"]),
+    (["data.path=x"], ["unknown key 'data.path': data holds one value", "did you mean dataset.path?"]),
+    (["dataset=folder", "dataset.path=a,b"], ["there is no folder", "/a,b'"]),
 ]
 
 
@@ -239,6 +253,33 @@ def test_path_with_special_characters_reaches_the_configuration(gantool: Gantool
     assert arguments.quoted_path("dataset.path=~") == f"dataset.path={os.path.expanduser('~')}"
     assert arguments.quoted_path("run='x y'") == "run='x y'"
     assert arguments.quoted_path("seed=(1)") == "seed=(1)"
+    assert [arguments.quoted_path(f"{key}=3") for key in ("run", "out")] == ["run='3'", "out='3'"]
+    assert arguments.quoted_path("out=null") == "out=null"
+
+
+@pytest.mark.parametrize("name", ["~/my run (1)=ü, x", "3", "photo(1)"])
+def test_a_path_is_text_whatever_is_in_it(gantool: Gantool, fake: None, monkeypatch, tmp_path: Path, name: str):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / name.replace("~", "home")
+    assert gantool("train", f"hydra.run.dir={name}").code == 0 and (folder / "status.json").is_file()
+    assert gantool("train", "-m", "seed=1,2", f"hydra.sweep.dir={name}/s").code == 0
+    assert (folder / "s" / "seed-2" / "status.json").is_file()
+    assert gantool("train", "-m", f"resume={name}/s").err.count("already finished") == 2
+    shown = gantool("sample", f"out={name}", "--cfg", "job", "--package", "out").out
+    assert shown.strip("'\n") == name.replace("~", str(tmp_path / "home"))
+
+
+def test_several_runs_are_no_list(gantool: Gantool):
+    assert gantool("sample", "run=a,b").err == "gantool sample: run=a,b is several values: add -m to run each of them\n"
+
+
+def test_the_current_folder_may_be_gone(gantool: Gantool, tmp_path: Path):
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for command in ("train", "runs"):
+        result = gantool(command)
+        assert result == (2, "", "gantool: the current folder has been deleted: go to another one\n")
 
 
 # ---------------------------------------------------------------------------------------------- a run and its end
@@ -365,6 +406,8 @@ def test_sample_of_several_runs_goes_on_after_a_failure(gantool: Gantool, monkey
 
 def test_explanations_of_the_machine():
     assert explain(MemoryError()).code == 1
+    refused = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+    assert explain(RuntimeError(refused)).message.startswith("out of memory")
     assert explain(ValueError("a bug")) is None  # in a job
     assert explain(ValueError("of Hydra"), Asked()).code == 2  # while composing
     assert explain(FileNotFoundError(errno.ENOENT, "none", "x")) is None

@@ -341,8 +341,8 @@ def test_each_of_two_calls_tells_of_all_its_jobs(gantool: Gantool, monkeypatch, 
     told = []
 
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import gantool.commands.train; from cli_helpers import fake_train;"
-        " gantool.commands.train.run = fake_train; from gantool.cli.dispatch import main; sys.exit(main(sys.argv[2:]))"
+        "import sys; sys.path.insert(0, sys.argv[1]); import cli_helpers, gantool.commands.train as train;"
+        "train.run = cli_helpers.fake_train; from gantool.cli.dispatch import main; sys.exit(main(sys.argv[2:]))"
     )
     other = [sys.executable, "-c", code, str(Path(__file__).parent), "train", "-m", "seed=1,3", "hydra.sweep.dir=s"]
 

@@ -69,12 +69,14 @@ def _warn_of_namesakes(command: str, folders: Iterable[str]) -> None:
 def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[str]:
     """What Hydra gets to read: an earlier run replayed, paths quoted, jobs named by what differs between them."""
     spec = arguments.pop_value("resume", overrides) if command == "train" else None
+    spec = spec and os.path.expanduser(spec)
     multirun = arguments.is_multirun(flags)
     if command == "evaluate":
         overrides = [arguments.expanded(override, multirun) for override in overrides]
     if command in ("evaluate", "sample", "export"):
         overrides = [arguments.opened(override) for override in overrides]
-    overrides = [arguments.once(arguments.based(arguments.quoted_path(override))) for override in overrides]
+    overrides = [arguments.once(arguments.based(arguments.quoted_path(override, multirun))) for override in overrides]
+    _refuse_nameless(overrides)
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)
     if multirun:
@@ -86,6 +88,17 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
         shared = ",".join(map(arguments.quoted, _shared(overrides)))
         overrides.append(f"{NAMES}=[{shared}]")
     return overrides
+
+
+def _refuse_nameless(overrides: Sequence[str]) -> None:
+    """`trick=[[ema]]`, `metric=[null]`: the options of a group are chosen by their names."""
+    for override, parsed in _parsed(overrides):
+        group = parsed.key_or_group
+        if (conf_dir() / group).is_dir() and not override.startswith("~"):
+            for chosen in parsed.value().list if parsed.is_choice_sweep() else [parsed.value()]:
+                if isinstance(chosen, list) and not all(isinstance(getattr(one, "text", one), str) for one in chosen):
+                    example = f"{group}=[NAME,...]" if group in arguments.LISTS else f"{group}=NAME"
+                    raise UsageError(f"{override}: options of {group} are chosen by their names: {example}")
 
 
 def _refuse_shared(overrides: Sequence[str]) -> None:
