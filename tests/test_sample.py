@@ -1,5 +1,6 @@
 """gantool sample, in process: pictures and files from a run folder alone."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
-from gantool.commands.sample import whole_columns
+from gantool.commands.sample import USUAL, whole_columns
 from gantool.config.schema import conf_dir
 from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
@@ -174,14 +175,36 @@ def test_pictures_of_other_classes_have_other_names(digits: Gantool) -> None:
     for classes in ("[3]", "[7,1]"):
         assert digits("sample", "run=run", "n=4", "seed=1", f"classes={classes}").code == 0
     names = {path.name for path in Path("run/samples").glob("grid*")}
-    assert names == {f"grid_step_00000006_seed_1_classes_{classes}.png" for classes in ("3", "7+1")}
+    assert names == {f"grid_step_00000006_seed_1_classes_{classes}_n_4.png" for classes in ("3", "7+1")}
+
+
+def test_every_other_picture_has_another_name(digits: Gantool) -> None:
+    asked = {
+        "grid": [[], ["ema=true"], ["ema=false"], ["n=9"], ["columns=3"], ["truncation=0.5"]],
+        "interpolation": [[], ["columns=3"], ["sampler.path=linear"]],
+        "neighbours": [[], ["sampler.neighbours=1"]],
+    }
+    for sampler, changes in asked.items():
+        for change in changes:
+            assert digits("sample", "run=run", "seed=1", f"sampler={sampler}", *change).code == 0
+    names = {path.stem.replace("_step_00000006_seed_1", "") for path in Path("run/samples").glob("*seed_1*")}
+    assert names == {
+        "grid", "grid_ema_true", "grid_ema_false", "grid_n_9", "grid_columns_3", "grid_truncation_0.5",
+        "interpolation", "interpolation_columns_3", "interpolation_path_linear", "neighbours",
+        "neighbours_neighbours_1",
+    }  # fmt: skip
+
+
+def test_what_a_name_leaves_out_is_as_in_the_configuration(compose: Callable) -> None:
+    cfg = compose(command="sample")
+    assert {name: cfg[name] for name in USUAL} == USUAL
 
 
 def test_out_may_be_a_folder(digits: Gantool) -> None:
     Path("there").mkdir()
     for folder in ("there", "new/"):
         assert digits("sample", "run=run", "n=4", "seed=1", f"out={folder}").code == 0
-        assert [path.name for path in Path(folder).iterdir()] == ["run_grid_step_00000006_seed_1.png"]
+        assert [path.name for path in Path(folder).iterdir()] == ["run_grid_step_00000006_seed_1_n_4.png"]
 
 
 def test_ema_and_raw_weights_differ(digits: Gantool) -> None:
