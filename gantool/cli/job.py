@@ -67,7 +67,10 @@ class Job:
             return _failed(error, folder, sweep, call)
 
     def _run(self, cfg: DictConfig) -> Any:
-        return importlib.import_module(f"gantool.commands.{self.command}").run(cfg)
+        try:
+            return importlib.import_module(f"gantool.commands.{self.command}").run(cfg)
+        except SystemExit as end:  # a class of the user's own: the summary, and the other jobs, still have their turn
+            raise RunError(f"sys.exit({end.code!r}) was called within the run: raise an error there instead") from end
 
     def _run_in(self, folder: RunFolder, cfg: DictConfig, overrides: list[str], call: Call | None) -> Any:
         """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Hashable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,10 +29,8 @@ from gantool.game.game import Game
 from gantool.game.images import fingerprint, hide_labels, loaded, promised
 from gantool.game.meta import Meta
 from gantool.game.types import Dataset, Images
-from gantool.runs import checkpoint
 
 log = logging.getLogger(__name__)
-PARTS = {"format", "step", "data", "game"}  # of every checkpoint
 
 
 class Assembly:
@@ -261,16 +258,6 @@ class Assembly:
         self.clock.step, self.clock.seconds = state["step"], state["seconds"]
         set_rng(self.device, state["rng"])
         self._record_anew()
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """A checkpoint of gantool train; UsageError where the file is damaged or holds something else."""
-    state = checkpoint.load(path)
-    if not state.keys() >= PARTS:
-        raise UsageError(
-            f"{path} is no checkpoint of gantool train: it lacks {', '.join(sorted(PARTS - state.keys()))}"
-        )
-    return state
 
 
 def describe(images: Images, conditional: bool) -> dict[str, Any]:

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gantool.engine.deploy import Deployed
+PARTS = {"format", "step", "data", "game"}  # of every checkpoint
+NEEDED = (  # of config.yaml
+    "architecture", "batch_size", "dataset", "objective", "prior", "seed", "update", "steps", "images", "minutes",
+    "tick_every", "sample_every", "checkpoint_every", "evaluate_every",
+)  # fmt: skip
+RESUMED = ("players", "meters", "grid", "rng", "seconds", "fingerprint", "best")  # what a training goes on with
 
 
 class TrainedGenerator:
@@ -70,7 +76,6 @@ def _generator(seed: int | None) -> Any:
 
 def state_of(folder: RunFolder, file: Path | None, which: Any) -> dict[str, Any]:
     """Of that file, or of the last, the best or a step's checkpoint. A run in training may delete it meanwhile."""
-    from gantool.commands.assembly import read_state
     from gantool.runs import checkpoint
 
     path = file or checkpoint.choose(folder, which)
@@ -82,6 +87,32 @@ def state_of(folder: RunFolder, file: Path | None, which: Any) -> dict[str, Any]
         return read_state(file or checkpoint.choose(folder, which))
 
 
+def read_state(path: Path, resumed: bool = False) -> dict[str, Any]:
+    """A checkpoint of gantool train. UsageError where it is damaged, something else, or too little to be `resumed`."""
+    from gantool.runs import checkpoint
+
+    state = checkpoint.load(path)
+    missing = sorted({*PARTS, *(RESUMED if resumed else ())} - state.keys())
+    if missing:
+        kind = "checkpoint to go on from" if state.keys() >= PARTS else "checkpoint of gantool train"
+        raise UsageError(f"{path} is no {kind}: it lacks {', '.join(missing)}")
+    return state
+
+
+def trained_with(folder: RunFolder) -> dict[str, Any]:
+    """A run's configuration. UsageError where somebody has changed it into one that no run can have."""
+    from gantool.config.schema import Train
+    from gantool.config.signature import check_saved
+    from gantool.runs.resume import read_config
+
+    config = read_config(folder.config)
+    missing = ", ".join(name for name in NEEDED if name not in config)
+    if missing:
+        raise UsageError(f"{folder.config} is no configuration of gantool train: it lacks {missing}")
+    check_saved(config, Train, folder.config)
+    return config
+
+
 def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> Any:
     """A checkpoint's state -> its deployed generator; needs no data. `options`: trust, device, ema, batch_size."""
     import torch
@@ -91,12 +122,8 @@ def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> A
     from gantool.config.build import Builder
     from gantool.engine.precision import choose_device
     from gantool.game.types import Images
-    from gantool.runs.resume import read_config
 
-    config, spec, ema = read_config(folder.config), state["data"], options["ema"]
-    missing = {"architecture", "objective", "prior", "update", "batch_size", "seed", "steps"} - config.keys()
-    if missing:
-        raise UsageError(f"{folder.config} is no configuration of gantool train: it lacks {', '.join(sorted(missing))}")
+    config, spec, ema = trained_with(folder), state["data"], options["ema"]
     if ema and "ema" not in (config.get("trick") or {}):
         raise UsageError(
             "ema=true, but this run kept no average of its weights: leave ema out, or train with trick=[ema]"

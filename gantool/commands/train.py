@@ -169,7 +169,7 @@ class Training:
 
     def _restore(self, before: dict[str, Any]) -> bool:
         """State of the chosen checkpoint in the folder, if there is any."""
-        from gantool.commands.assembly import read_state
+        from gantool.commands.loading import read_state
         from gantool.runs import checkpoint
         from gantool.runs.resume import read_config
 
@@ -177,7 +177,7 @@ class Training:
             log.warning("%s holds no checkpoint to go on from: it begins again", self.folder.root)
         resumed = bool(checkpoint.steps(self.folder)) or self.cfg.checkpoint != "last"
         if resumed:
-            state = read_state(checkpoint.choose(self.folder, self.cfg.checkpoint))
+            state = read_state(checkpoint.choose(self.folder, self.cfg.checkpoint), resumed=True)
             self.parts.load_state_dict(state)
             saved = read_config(self.folder.config).get("best") if self.folder.config.is_file() else None
             self.best = state["best"] if saved == self.config["best"] else None  # values of another metric say nothing

@@ -79,25 +79,36 @@ def check_root(cfg: Mapping[str, Any], schema: type) -> None:
     _check_section("", cfg, schema.__module__, schema.__qualname__)
 
 
+def check_saved(cfg: Mapping[str, Any], schema: type, file: Path) -> None:
+    """The same of a configuration that a run has saved, perhaps before there were all of today's keys."""
+    fields = signature(f"{schema.__module__}.{schema.__qualname__}") or {}
+    for key in cfg.keys() & fields.keys():
+        try:
+            _check_key(key, cfg[key], schema.__module__, fields[key].annotation)
+        except UsageError as error:
+            raise UsageError(f"{file} was changed, and no run can have it so: {error}") from error
+
+
 def _check_section(prefix: str, cfg: Mapping[str, Any], module: str, name: str) -> None:
     fields = signature(f"{module}.{name}") or {}
-    sections = {item.name for item in _classes(_parse(module))}
     for key, value in cfg.items():
-        path = f"{prefix}{key}"
         if key not in fields:
-            raise unknown_key(path, fields)
-        annotation = fields[key].annotation
-        if annotation == "Component":
-            check_component(path, value, FACTS)
-        elif annotation == "Component | None":
-            _check_optional(path, value)
-        elif annotation == "Components":
-            _check_components(path, value)
-        elif annotation in sections:
-            _check_section(f"{path}.", _mapping(path, value), module, annotation)
-        else:
-            check_value(path, value, annotation)
+            raise unknown_key(f"{prefix}{key}", fields)
+        _check_key(f"{prefix}{key}", value, module, fields[key].annotation)
     _check_present(prefix, cfg, fields)
+
+
+def _check_key(path: str, value: Any, module: str, annotation: str) -> None:
+    if annotation == "Component":
+        check_component(path, value, FACTS)
+    elif annotation == "Component | None":
+        _check_optional(path, value)
+    elif annotation == "Components":
+        _check_components(path, value)
+    elif annotation in {item.name for item in _classes(_parse(module))}:
+        _check_section(f"{path}.", _mapping(path, value), module, annotation)
+    else:
+        check_value(path, value, annotation)
 
 
 def _check_optional(group: str, node: Any) -> None:
@@ -112,7 +123,7 @@ def _check_optional(group: str, node: Any) -> None:
 
 
 def _check_components(group: str, chosen: Mapping[str, Any] | None) -> None:
-    for option, node in (chosen or {}).items():
+    for option, node in _mapping(group, chosen or {}).items():
         if "_target_" not in _mapping(f"{group}.{option}", node):
             raise UsageError(
                 f"{group}.{option}: has settings ({', '.join(node)}) but is not selected; "
