@@ -191,6 +191,9 @@ MY_FILES = {
     "objective/typo.yaml": "_target_: gantool.tricks.gradient_penalty.GradientPenalty\nwieght: 3\n",
     "objective/broken.yaml": "a: [1\nb: 2\n",
     "experiment/typo.yaml": "# @package _global_\ndefaults: [{override /datset: ring}]\n",
+    "experiment/lost.yaml": "steps: 3\n",
+    "experiment/astray.yaml": "defaults: [{override /dataset: ring}]\n",
+    "metric/lost.yaml": "_target_: gantool.metrics.modes.Modes\n",
     "experiment/tricky.yaml": "# @package _global_\ndefaults: [override /trick: [ema]]\ntrick: {ema: {half_life: 5}}\n",
 }
 
@@ -202,6 +205,9 @@ MY_FILES = {
         (["objective=broken"], ["broken.yaml, line 2: no valid YAML"]),
         (["experiment=typo"], ["experiment/typo.yaml: there is no group 'datset'"]),
         (["experiment=tricky", "trick=[]"], ["trick.ema: has settings (half_life) but is not selected"]),
+        (["experiment=lost"], ["must have `# @package _global_` as the first line of its file"]),
+        (["experiment=astray"], ["experiment/astray.yaml: an experiment must have `# @package _global_` as the first"]),
+        (["metric=[modes,lost]"], ["an option of metric must have `# @package metric.NAME` as the first line of its"]),
         (["objective=tpyo"], ["did you mean 'typo'?", "wgan_gp"]),
     ],
 )
@@ -267,6 +273,36 @@ def test_a_path_is_text_whatever_is_in_it(gantool: Gantool, fake: None, monkeypa
     assert gantool("train", "-m", f"resume={name}/s").err.count("already finished") == 2
     shown = gantool("sample", f"out={name}", "--cfg", "job", "--package", "out").out
     assert shown.strip("'\n") == name.replace("~", str(tmp_path / "home"))
+
+
+def test_a_name_that_is_too_long_is_one_line(gantool: Gantool, tmp_path: Path):
+    for argv in (["hydra.run.dir=" + "x" * 300], ["-m", "seed=1,2", "hydra.sweep.dir=" + "x" * 300]):
+        result = gantool("train", *argv)
+        assert result.code == 2 and result.err.startswith("gantool train: cannot use xxx")
+        assert result.err.count("\n") == 1 and files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("true", "'true'"),
+        ("[true,1e3,7,007,null]", "['true','1e3',7,'007','null']"),
+        ("null", "null"),
+        ("[T-shirt/top,Bag]", "[T-shirt/top,Bag]"),
+        ("['1e3']", "['1e3']"),
+    ],
+)
+def test_classes_are_text(value: str, quoted: str):
+    assert arguments.named(f"classes={value}") == f"classes={quoted}"
+
+
+def test_a_full_disk_says_where(gantool: Gantool, monkeypatch, tmp_path: Path):
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hydra._internal.core_plugins.basic_sweeper.OmegaConf.save", full)  # of multirun.yaml
+    result = gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s")
+    assert (result.code, result.err) == (1, "gantool train: disk full: could not write into s\n")
 
 
 def test_several_runs_are_no_list(gantool: Gantool):

@@ -82,6 +82,26 @@ def test_a_grid_that_cannot_be_read_is_left_out_of_the_animation(ring: Gantool):
     assert RUN.animation.is_file()
 
 
+def test_a_run_goes_on_without_its_status(ring: Gantool):
+    RUN.status.write_text('{"state": ')
+    refused = ring("train", "resume=run", "steps=9")
+    assert refused.code == 2 and "delete that file: a run goes on from its checkpoints without it" in refused.err
+    RUN.status.unlink()
+    for where in ("run", str(checkpoint.choose(RUN, "last"))):
+        assert ring("sample", f"run={where}", "n=4").code == 0
+    resumed = ring("train", "resume=run", "steps=4")
+    assert resumed.code == 0 and "resuming at step 3" in resumed.err and read_status(RUN.root)["step"] == 4
+
+
+def test_runs_behind_links_are_listed_once(ring: Gantool, tmp_path: Path):
+    (tmp_path / "outputs" / "deep").mkdir(parents=True)
+    for name, target in (("linked", "../run"), ("again", "../run"), ("loop", ".."), ("deep/loop", "../..")):
+        (tmp_path / "outputs" / name).symlink_to(target)
+    listed = ring("runs").out.splitlines()
+    assert len(listed) == 2 and listed[1].startswith("again ")
+    assert ring("sample", "n=4").code == 0  # the latest
+
+
 OWN = """
 import sys
 from gantool.objectives.non_saturating import NonSaturating

@@ -251,6 +251,21 @@ def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
     assert "outputs/folder/non_saturating" in done.out
 
 
+def test_classes_may_be_called_like_a_number_or_truth(gantool: Gantool) -> None:
+    for name in ("true", "null", "1e3"):
+        Path("pictures", name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (8, 8), i * 30).save(Path("pictures", name, f"{i}.png"))
+    data = ("dataset=folder", "dataset.path=pictures", "dataset.resolution=8", "batch_size=4")
+    told = gantool("train", *NETS, *data, "architecture.class_conditional=true", "hydra.run.dir=run")
+    assert told.code == 0, told.err
+    for classes in ("true", "[null,1e3]", "1e3"):
+        done = gantool("sample", "run=run", "n=4", f"classes={classes}", "seed=1")
+        assert done.code == 0, done.err
+    names = {path.name.partition("_classes_")[2] for path in Path("run/samples").glob("grid*")}
+    assert names == {"true_n_4.png", "null+1e3_n_4.png", "1e3_n_4.png"}
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

@@ -68,6 +68,20 @@ def quoted_path(override: str, multirun: bool = True) -> str:
     return f"{override.partition('=')[0]}{equals}{','.join(quoted(os.path.expanduser(piece)) for piece in pieces)}"
 
 
+def named(override: str) -> str:
+    """`classes=[true,1e3]` -> `classes=['true','1e3']`: classes are text, but whole numbers, which may be indices."""
+    key, equals, value = override.partition("=")
+    if key != "classes" or re.search(r"['\"({$]", value):
+        return override
+
+    def name(found: re.Match[str]) -> str:
+        word, listed = found[0].strip(), value.startswith("[")
+        text = NO_TEXT.fullmatch(word) or (listed and word.lower() == "null")
+        return literal(word) if text and not re.fullmatch(r"0|[1-9]\d*", word) else found[0]
+
+    return key + equals + re.sub(r"[^\[\],]+", name, value)
+
+
 def based(override: str) -> str:
     """`objective.base=hinge`, which names an option -> `objective@objective.base=hinge`, as Hydra has it."""
     key, equals, value = override.partition("=")

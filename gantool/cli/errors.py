@@ -38,6 +38,7 @@ class Asked(NamedTuple):
     overrides: Sequence[str] = ()
     folders: Sequence[Path] = ()  # of options: conf/ and every --config-dir
     command: str = ""
+    folder: Path | None = None  # of a run or sweep that was about to be written
 
 
 def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
@@ -54,7 +55,7 @@ def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
     if "hydra" in sys.modules:
         message = _configuration(error, Asked()) if asked is None else _composition(error, asked)
     if message is None and isinstance(error, OSError):
-        return _system(error, composing=asked is not None)
+        return _system(error, asked)
     return Report(message, 2) if message else None
 
 
@@ -88,11 +89,12 @@ def show(command: str, report: Report, error: BaseException | None = None) -> in
     return report.code
 
 
-def _system(error: OSError, composing: bool) -> Report | None:
+def _system(error: OSError, asked: Asked | None) -> Report | None:
     """A missing file is the user's mistake only while nothing of ours was to be read yet."""
     if error.errno in DISK_FULL:
-        return Report(f"disk full: could not write {error.filename or 'a file'}", 1)
-    if (error.errno in REFUSED or (composing and error.errno == errno.ENOENT)) and error.filename is not None:
+        place = f"into {asked.folder}" if asked and asked.folder else "a file"
+        return Report(f"disk full: could not write {error.filename or place}", 1)
+    if (error.errno in REFUSED or (asked is not None and error.errno == errno.ENOENT)) and error.filename is not None:
         return Report(f"cannot use {error.filename}: {(error.strerror or '').lower()}; choose another place", 2)
     return None
 
@@ -253,6 +255,8 @@ def _rest(message: str) -> str:
     no_group = re.match(r"(?:In '[^']+': )?Could not override '([^']+)'. No match in the defaults list", message)
     if no_group:
         return f"there is no group {no_group[1]!r} in this command; --help shows those there are"
+    if re.match(r"(?:In '[^']+': )?Could not override '[^']+@experiment\.", message):
+        return "an experiment must have `# @package _global_` as the first line of its file"
     no_option = re.match(r"(?:In '[^']+': )?Could not delete '([^']+)'. No match in the defaults list", message)
     if no_option:
         return f"~{no_option[1]} takes nothing away: {no_option[1]} is not selected"

@@ -120,7 +120,7 @@ class Folders(Callback):
         Folders.sweep = Path(config.hydra.sweep.dir)
 
     def _new(self, hydra: DictConfig, kind: str) -> Path | None:
-        with suppress(OmegaConfBaseException):  # Hydra meets it next, and says so
+        with suppress(OmegaConfBaseException, OSError):  # Hydra meets it next, and says so
             folder = Path(hydra[kind].dir)
             return None if folder.exists() else folder
         return None

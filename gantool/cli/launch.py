@@ -47,6 +47,7 @@ def run(command: str, argv: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:
+        asked = asked._replace(folder=Folders.sweep or Folders.new)
         code = show(command, explain(error, asked) or report_bug(error), error)
     finally:
         _tidy()
@@ -73,6 +74,8 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
     multirun = arguments.is_multirun(flags)
     if command == "evaluate":
         overrides = [arguments.expanded(override, multirun) for override in overrides]
+    if command == "sample":
+        overrides = [arguments.named(override) for override in overrides]
     if command in ("evaluate", "sample", "export"):
         overrides = [arguments.opened(override) for override in overrides]
     overrides = [arguments.once(arguments.based(arguments.quoted_path(override, multirun))) for override in overrides]
@@ -222,7 +225,7 @@ def _tidy() -> None:
 def _summary(command: str, mark: str, argv: Sequence[str], code: int) -> int:
     """Show and keep what became of the sweep's jobs; the exit code says so, too."""
     folder = Folders.sweep
-    if folder is None or not folder.is_dir():
+    if folder is None or not os.path.isdir(folder):
         return code
     summary = sweep.summarise(folder, mark, _again(command, folder, argv), stopped=code != 0)
     sweep.write(summary)

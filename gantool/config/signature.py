@@ -93,7 +93,7 @@ def _check_section(prefix: str, cfg: Mapping[str, Any], module: str, name: str) 
     fields = signature(f"{module}.{name}") or {}
     for key, value in cfg.items():
         if key not in fields:
-            raise unknown_key(f"{prefix}{key}", fields)
+            raise _placeless(key, "_global_") if key == "experiment" else unknown_key(f"{prefix}{key}", fields)
         _check_key(f"{prefix}{key}", value, module, fields[key].annotation)
     _check_present(prefix, cfg, fields)
 
@@ -123,13 +123,20 @@ def _check_optional(group: str, node: Any) -> None:
 
 
 def _check_components(group: str, chosen: Mapping[str, Any] | None) -> None:
-    for option, node in _mapping(group, chosen or {}).items():
+    if "_target_" in _mapping(group, chosen or {}):
+        raise _placeless(group, f"{group}.NAME")
+    for option, node in (chosen or {}).items():
         if "_target_" not in _mapping(f"{group}.{option}", node):
             raise UsageError(
                 f"{group}.{option}: has settings ({', '.join(node)}) but is not selected; "
                 f"add it to {group}=[...] or drop it with '~{group}.{option}'"
             )
         check_component(f"{group}.{option}", node, FACTS)
+
+
+def _placeless(group: str, package: str) -> UsageError:
+    name = ", NAME as the file is called" if "NAME" in package else ""
+    return UsageError(f"an option of {group} must have `# @package {package}` as the first line of its file{name}")
 
 
 def _check_present(prefix: str, given: Collection[str], fields: Mapping[str, Field]) -> None:
