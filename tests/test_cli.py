@@ -300,7 +300,7 @@ def test_a_full_disk_says_where(gantool: Gantool, monkeypatch, tmp_path: Path):
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("hydra._internal.core_plugins.basic_sweeper.OmegaConf.save", full)  # of multirun.yaml
+    monkeypatch.setattr(OmegaConf, "save", full)  # of multirun.yaml
     result = gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s")
     assert (result.code, result.err) == (1, "gantool train: disk full: could not write into s\n")
 
