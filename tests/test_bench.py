@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -472,3 +474,23 @@ def test_whom_training_trusts_sampling_trusts(tmp_path, monkeypatch):
     train, sample = (Path(name).read_text("utf-8").splitlines() for name in ("train", "sample"))
     assert train[:4] == ["objective=mine", "trust=[my_gan]", "--config-dir", "my_conf"]
     assert [key.partition("=")[0] for key in sample] == ["trust", "run", "out"] and sample[0] == "trust=[my_gan]"
+
+
+def test_sigterm_ends_it_with_one_line(tmp_path):
+    command = [sys.executable, "-m", "gantool", "bench", "dataset=ring", "rounds=30", "seconds=1", "startup=false"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as bench:
+        while not (tmp_path / "outputs" / "bench").is_dir():
+            assert bench.poll() is None
+            time.sleep(0.1)
+        time.sleep(1)  # the process that is measured has begun
+        bench.terminate()
+        out, err = bench.communicate(timeout=60)
+    assert (bench.returncode, out, err) == (143, "", "gantool bench: stopped by SIGTERM\n")
+
+
+def test_a_process_whose_asker_is_gone_ends_quietly():
+    code = "from gantool.measure.process import serve; serve(lambda task: None)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, stderr=-1, text=True) as child:
+        child.stdout.close()
+        _, err = child.communicate('"task"\n', timeout=60)
+    assert err == ""

@@ -160,6 +160,20 @@ MISTAKES = [
     (["resume=nowhere"], ["no such run: nowhere"]),
     (["-m", "resume=nowhere"], ["nowhere is no sweep"]),
     (["hydra.run.dir=/dev/null/x"], ["cannot use /dev/null/x: not a directory"]),
+    (["trick=[[ema]]"], ["trick=[[ema]]: options of trick are chosen by their names: trick=[NAME,...]"]),
+    (["trick=[{a:1}]"], ["options of trick are chosen by their names"]),
+    (["-m", "metric=[],[null]"], ["options of metric are chosen by their names"]),
+    (["dataset=[[ring]]"], ["options of dataset are chosen by their names: dataset=NAME"]),
+    (["steps==5"], ["cannot read 'steps==5': it has one = too many: steps=5"]),
+    (["dataset=ring,"], ["nothing follows its last comma: dataset=ring"]),
+    (["~dataset=grid"], ["~dataset=grid takes nothing away: dataset=grid is not selected"]),
+    (["--config-path", "/nope"], ["leave out --config-path and --config-name", "--config-dir FOLDER"]),
+    (["--config-name", "nope"], ["leave out --config-path and --config-name"]),
+    (["hydra.run=3"], ["hydra.run holds settings of its own"]),
+    (["-"], ["cannot read '-': settings are written key=value"]),
+    (["=5"], ["cannot read '=5': settings are written key=value"]),
+    (["data.path=x"], ["unknown key 'data.path': data holds one value", "did you mean dataset.path?"]),
+    (["dataset=folder", "dataset.path=a,b"], ["there is no folder", "/a,b'"]),
 ]
 
 
@@ -179,6 +193,9 @@ MY_FILES = {
     "objective/typo.yaml": "_target_: gantool.tricks.gradient_penalty.GradientPenalty\nwieght: 3\n",
     "objective/broken.yaml": "a: [1\nb: 2\n",
     "experiment/typo.yaml": "# @package _global_\ndefaults: [{override /datset: ring}]\n",
+    "experiment/lost.yaml": "steps: 3\n",
+    "experiment/astray.yaml": "defaults: [{override /dataset: ring}]\n",
+    "metric/lost.yaml": "_target_: gantool.metrics.modes.Modes\n",
     "experiment/tricky.yaml": "# @package _global_\ndefaults: [override /trick: [ema]]\ntrick: {ema: {half_life: 5}}\n",
 }
 
@@ -190,6 +207,9 @@ MY_FILES = {
         (["objective=broken"], ["broken.yaml, line 2: no valid YAML"]),
         (["experiment=typo"], ["experiment/typo.yaml: there is no group 'datset'"]),
         (["experiment=tricky", "trick=[]"], ["trick.ema: has settings (half_life) but is not selected"]),
+        (["experiment=lost"], ["must have `# @package _global_` as the first line of its file"]),
+        (["experiment=astray"], ["experiment/astray.yaml: an experiment must have `# @package _global_` as the first"]),
+        (["metric=[modes,lost]"], ["an option of metric must have `# @package metric.NAME` as the first line of its"]),
         (["objective=tpyo"], ["did you mean 'typo'?", "wgan_gp"]),
     ],
 )
@@ -241,6 +261,63 @@ def test_path_with_special_characters_reaches_the_configuration(gantool: Gantool
     assert arguments.quoted_path("dataset.path=~") == f"dataset.path={os.path.expanduser('~')}"
     assert arguments.quoted_path("run='x y'") == "run='x y'"
     assert arguments.quoted_path("seed=(1)") == "seed=(1)"
+    assert [arguments.quoted_path(f"{key}=3") for key in ("run", "out")] == ["run='3'", "out='3'"]
+    assert arguments.quoted_path("out=null") == "out=null"
+
+
+@pytest.mark.parametrize("name", ["~/my run (1)=ü, x", "3", "photo(1)"])
+def test_a_path_is_text_whatever_is_in_it(gantool: Gantool, fake: None, monkeypatch, tmp_path: Path, name: str):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / name.replace("~", "home")
+    assert gantool("train", f"hydra.run.dir={name}").code == 0 and (folder / "status.json").is_file()
+    assert gantool("train", "-m", "seed=1,2", f"hydra.sweep.dir={name}/s").code == 0
+    assert (folder / "s" / "seed-2" / "status.json").is_file()
+    assert gantool("train", "-m", f"resume={name}/s").err.count("already finished") == 2
+    shown = gantool("sample", f"out={name}", "--cfg", "job", "--package", "out").out
+    assert shown.strip("'\n") == name.replace("~", str(tmp_path / "home"))
+
+
+def test_a_name_that_is_too_long_is_one_line(gantool: Gantool, tmp_path: Path):
+    for argv in (["hydra.run.dir=" + "x" * 300], ["-m", "seed=1,2", "hydra.sweep.dir=" + "x" * 300]):
+        result = gantool("train", *argv)
+        assert result.code == 2 and result.err.startswith("gantool train: cannot use xxx")
+        assert result.err.count("\n") == 1 and files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("true", "'true'"),
+        ("[true,1e3,7,007,null]", "['true','1e3',7,'007','null']"),
+        ("null", "null"),
+        ("[T-shirt/top,Bag]", "[T-shirt/top,Bag]"),
+        ("['1e3']", "['1e3']"),
+    ],
+)
+def test_classes_are_text(value: str, quoted: str):
+    assert arguments.named(f"classes={value}") == f"classes={quoted}"
+
+
+def test_a_full_disk_says_where(gantool: Gantool, monkeypatch, tmp_path: Path):
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(OmegaConf, "save", full)  # of multirun.yaml
+    result = gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s")
+    assert (result.code, result.err) == (1, "gantool train: disk full: could not write into s\n")
+
+
+def test_several_runs_are_no_list(gantool: Gantool):
+    assert gantool("sample", "run=a,b").err == "gantool sample: run=a,b is several values: add -m to run each of them\n"
+
+
+def test_the_current_folder_may_be_gone(gantool: Gantool, tmp_path: Path):
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for command in ("train", "runs"):
+        result = gantool(command)
+        assert result == (2, "", "gantool: the current folder has been deleted: go to another one\n")
 
 
 # ---------------------------------------------------------------------------------------------- a run and its end
@@ -367,6 +444,8 @@ def test_sample_of_several_runs_goes_on_after_a_failure(gantool: Gantool, monkey
 
 def test_explanations_of_the_machine():
     assert explain(MemoryError()).code == 1
+    refused = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+    assert explain(RuntimeError(refused)).message.startswith("out of memory")
     assert explain(ValueError("a bug")) is None  # in a job
     assert explain(ValueError("of Hydra"), Asked()).code == 2  # while composing
     assert explain(FileNotFoundError(errno.ENOENT, "none", "x")) is None

@@ -147,6 +147,14 @@ def test_how_a_run_was_played_and_where_its_data_was_make_it_no_other(compose):
         assert asked(other) != asked()
 
 
+def test_a_folder_that_is_not_there_keeps_the_page(gantool: Gantool, tmp_path):
+    page = tmp_path / "PAGE.md"
+    page.write_text("what was reached")
+    refused = gantool("results", "--no-training", "--folder", "typo", "--page", str(page))
+    assert refused.code == 2 and "--folder=typo is no folder: name the one that holds the runs" in refused.err
+    assert page.read_text() == "what was reached"
+
+
 def test_unknown_experiment_is_named(gantool: Gantool):
     result = gantool("results", "rong", "--no-training")
     assert result.code == 2 and "no experiment 'rong' states a figure" in result.err

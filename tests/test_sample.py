@@ -1,6 +1,7 @@
 """gantool sample, in process: pictures and files from a run folder alone."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.commands.sample import USUAL
 from gantool.commands.showing import Shown, whole_columns
 from gantool.config.schema import conf_dir
 from gantool.runs import checkpoint
@@ -176,14 +178,36 @@ def test_pictures_of_other_classes_have_other_names(digits: Gantool) -> None:
     for classes in ("[3]", "[7,1]"):
         assert digits("sample", "run=run", "n=4", "seed=1", f"classes={classes}").code == 0
     names = {path.name for path in Path("run/samples").glob("grid*")}
-    assert names == {f"grid_step_00000006_seed_1_classes_{classes}.png" for classes in ("3", "7+1")}
+    assert names == {f"grid_step_00000006_seed_1_classes_{classes}_n_4.png" for classes in ("3", "7+1")}
+
+
+def test_every_other_picture_has_another_name(digits: Gantool) -> None:
+    asked = {
+        "grid": [[], ["ema=true"], ["ema=false"], ["n=9"], ["columns=3"], ["truncation=0.5"]],
+        "interpolation": [[], ["columns=3"], ["sampler.path=linear"]],
+        "neighbours": [[], ["sampler.neighbours=1"]],
+    }
+    for sampler, changes in asked.items():
+        for change in changes:
+            assert digits("sample", "run=run", "seed=1", f"sampler={sampler}", *change).code == 0
+    names = {path.stem.replace("_step_00000006_seed_1", "") for path in Path("run/samples").glob("*seed_1*")}
+    assert names == {
+        "grid", "grid_ema_true", "grid_ema_false", "grid_n_9", "grid_columns_3", "grid_truncation_0.5",
+        "interpolation", "interpolation_columns_3", "interpolation_path_linear", "neighbours",
+        "neighbours_neighbours_1",
+    }  # fmt: skip
+
+
+def test_what_a_name_leaves_out_is_as_in_the_configuration(compose: Callable) -> None:
+    cfg = compose(command="sample")
+    assert {name: cfg[name] for name in USUAL} == USUAL
 
 
 def test_out_may_be_a_folder(digits: Gantool) -> None:
     Path("there").mkdir()
     for folder in ("there", "new/"):
         assert digits("sample", "run=run", "n=4", "seed=1", f"out={folder}").code == 0
-        assert [path.name for path in Path(folder).iterdir()] == ["run_grid_step_00000006_seed_1.png"]
+        assert [path.name for path in Path(folder).iterdir()] == ["run_grid_step_00000006_seed_1_n_4.png"]
 
 
 def test_ema_and_raw_weights_differ(digits: Gantool) -> None:
@@ -238,6 +262,21 @@ def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
     done = gantool("sample", "n=4")
     assert done.code == 0, done.err
     assert "outputs/folder/non_saturating" in done.out
+
+
+def test_classes_may_be_called_like_a_number_or_truth(gantool: Gantool) -> None:
+    for name in ("true", "null", "1e3"):
+        Path("pictures", name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (8, 8), i * 30).save(Path("pictures", name, f"{i}.png"))
+    data = ("dataset=folder", "dataset.path=pictures", "dataset.resolution=8", "batch_size=4")
+    told = gantool("train", *NETS, *data, "architecture.class_conditional=true", "hydra.run.dir=run")
+    assert told.code == 0, told.err
+    for classes in ("true", "[null,1e3]", "1e3"):
+        done = gantool("sample", "run=run", "n=4", f"classes={classes}", "seed=1")
+        assert done.code == 0, done.err
+    names = {path.name.partition("_classes_")[2] for path in Path("run/samples").glob("grid*")}
+    assert names == {"true_n_4.png", "null+1e3_n_4.png", "1e3_n_4.png"}
 
 
 @pytest.mark.parametrize(

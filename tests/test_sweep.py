@@ -17,6 +17,7 @@ from cli_helpers import Gantool, fake_train, files, gantool_fixture, read_status
 from gantool.cli.launch import _last_of_each
 from gantool.config.resolvers import LONGEST, slug
 from gantool.runs import status
+from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder
 from gantool.runs.sweep import Job, _fold, markdown, summarise
 
@@ -223,7 +224,8 @@ def test_reused_folder_counts_only_its_own_jobs(gantool: Gantool, fake: None):
 def test_killed_job_is_not_done(tmp_path: Path):
     folder = RunFolder(tmp_path / "seed-1")
     folder.root.mkdir()
-    status.update(folder, state="running", launch="x", overrides=["seed=1"], pid=2**22 + 1, host=platform.node())
+    status.update(folder, state="running", overrides=["seed=1"], pid=2**22 + 1, host=platform.node())
+    Call(tmp_path, "x").note(folder.root)
     summary = summarise(tmp_path, "x", "again")
     assert [job.state for job in summary.not_done] == ["killed"] and "killed" in markdown(summary)
 
@@ -342,3 +344,67 @@ def test_real_runs(gantool: Gantool, tmp_path: Path):
     assert read_status(folder / "objective-wasserstein_seed-1")["state"] == "failed"
     again = gantool("train", "-m", f"resume={folder}", "objective=non_saturating,wgan_gp")
     assert again.code == 0 and again.err.count("already finished") == 2 and ": 4 done, 0 not done" in again.out
+
+
+# ---------------------------------------------------------------------------------------------- what others have done
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All but logs and what tells of the whole sweep."""
+    return {
+        str(path): path.read_bytes()
+        for path in sorted(folder.glob("*/**/*"))
+        if path.is_file() and path.suffix != ".log"
+    }
+
+
+TINY = ("dataset=ring", "steps=3", "batch_size=8", "sample_every=3", "logger=[]")
+
+
+def test_a_finished_sweep_keeps_its_settings(gantool: Gantool, tmp_path: Path, no_curves: None):
+    """Neither settings that train nothing nor such as are refused change what a finished job says of itself."""
+    assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s", *TINY).code == 0
+    before = contents(tmp_path / "s")
+    result = gantool("train", "-m", "resume=s", "optimizer.generator.lr=0.5", "batch_size=4")
+    assert result.code == 0 and result.err.count("already at step 3: give a larger budget") == 2
+    assert contents(tmp_path / "s") == before and ": 2 done, 0 not done" in result.out
+    result = gantool("train", "-m", "resume=s", "optimizer.generator.lr=-1")
+    assert result.code == 1 and ": 0 done, 2 not done" in result.out
+    assert re.search(r"failed +seed-1, seed-2\n +optimizer.generator.lr must be a number > 0, got -1", result.out)
+    assert contents(tmp_path / "s") == before
+    result = gantool("train", "-m", "resume=s", "steps=4", "optimizer.generator.lr=1e-3")
+    assert result.code == 0 and ": 2 done" in result.out and read_status(tmp_path / "s" / "seed-1")["step"] == 4
+    assert list((tmp_path / "s").glob(".*")) == []
+
+
+@pytest.mark.parametrize(("subdir", "trained"), [("run", []), ("${hydra.job.name}", ["train"])])
+def test_jobs_do_not_share_a_folder(gantool: Gantool, fake: None, tmp_path: Path, subdir: str, trained: list[str]):
+    result = gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s", f"hydra.sweep.subdir={subdir}")
+    assert result.code == (1 if trained else 2) and "two jobs share" in result.err
+    assert [path.name for path in tmp_path.glob("s/*/")] == trained
+    assert [read_status(tmp_path / "s" / name)["overrides"][-1] for name in trained] == ["seed=1"] * len(trained)
+
+
+def test_one_settled_folder_is_enough_for_one_job(gantool: Gantool, fake: None):
+    assert gantool("train", "-m", "seed=1", "hydra.sweep.dir=s", "hydra.sweep.subdir=run").code == 0
+    assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=t", "hydra.sweep.subdir='${hydra.job.num}'").code == 0
+
+
+def test_each_of_two_calls_tells_of_all_its_jobs(gantool: Gantool, monkeypatch, tmp_path: Path):
+    """The second begins when the first has trained a job, and passes over that one."""
+    told = []
+
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import cli_helpers, gantool.commands.train as train;"
+        "train.run = cli_helpers.fake_train; from gantool.cli.dispatch import main; sys.exit(main(sys.argv[2:]))"
+    )
+    other = [sys.executable, "-c", code, str(Path(__file__).parent), "train", "-m", "seed=1,3", "hydra.sweep.dir=s"]
+
+    def train(cfg):
+        if cfg.seed == 2:
+            told.append(subprocess.run(other, capture_output=True, text=True, check=True).stdout)
+        return fake_train(cfg)
+
+    monkeypatch.setattr("gantool.commands.train.run", train)
+    assert ": 2 done, 0 not done" in gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s").out
+    assert ": 2 done, 0 not done" in told[0]

@@ -21,9 +21,14 @@ FLAGS = {
     "--shell-completion", "-sc",
 }  # fmt: skip
 INFOS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-PATHS = ("run", "resume", "out", "dataset.path", "dataset.root")
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")  # that a run or a sweep is to be written into
+PATHS = ("run", "resume", "out", "dataset.path", "dataset.root", *FOLDERS)
 PLAIN = re.compile(r"[\w./%@-]*", re.ASCII)  # of a path, what Hydra's grammar takes without quotes
-GRAMMAR = re.compile(r"""['"\[{]|\$\{|\w+\(.*\)$""")  # a value that is written in that grammar already
+NO_TEXT = re.compile(
+    r"(?i)true|false|[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|[+-]?(inf|nan)"
+)  # unless in quotes
+# a value that is written in that grammar already
+GRAMMAR = re.compile(r"""['"\[{]|\$\{|(choice|range|interval|glob|sort|shuffle|tag|str|json_str|extend_list)\(.*\)$""")
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -33,6 +38,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     rest = list(argv)
     while rest:
         token = rest.pop(0)
+        if token.startswith("=") or not token.strip("- "):
+            raise UsageError(f"cannot read {token!r}: settings are written key=value")
         if not token.startswith("-"):
             overrides.append(token)
         elif token in ("--info", "-i"):  # its value is optional, and must not be an override
@@ -50,13 +57,29 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def quoted_path(override: str) -> str:
+def quoted_path(override: str, multirun: bool = True) -> str:
     """`run=my (first) run` -> `run='my (first) run'`; a sweep `run=a,b (2)` is quoted piece by piece."""
     key, equals, value = override.partition("=")
-    if key.lstrip("+") not in PATHS or GRAMMAR.match(value):
+    key = key.lstrip("+")
+    if key not in PATHS or GRAMMAR.match(value):
         return override
-    pieces = [value] if os.path.exists(os.path.expanduser(value)) else value.split(",")
-    return f"{key}{equals}{','.join(quoted(os.path.expanduser(piece)) for piece in pieces)}"
+    one = key in FOLDERS or (key != "run" and not multirun) or os.path.exists(os.path.expanduser(value))
+    pieces = [value] if one else value.split(",")
+    return f"{override.partition('=')[0]}{equals}{','.join(quoted(os.path.expanduser(piece)) for piece in pieces)}"
+
+
+def named(override: str) -> str:
+    """`classes=[true,1e3]` -> `classes=['true','1e3']`: classes are text, but whole numbers, which may be indices."""
+    key, equals, value = override.partition("=")
+    if key != "classes" or re.search(r"['\"({$]", value):
+        return override
+
+    def name(found: re.Match[str]) -> str:
+        word, listed = found[0].strip(), value.startswith("[")
+        text = NO_TEXT.fullmatch(word) or (listed and word.lower() == "null")
+        return literal(word) if text and not re.fullmatch(r"0|[1-9]\d*", word) else found[0]
+
+    return key + equals + re.sub(r"[^\[\],]+", name, value)
 
 
 def based(override: str) -> str:
@@ -123,8 +146,8 @@ def _begun(piece: str, runs: list[str], command: str) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """A string as Hydra's grammar wants it: as it is where that is possible."""
-    return text if PLAIN.fullmatch(text) else literal(text)
+    """A string as Hydra's grammar wants it: as it is where that is possible. `null` stays null."""
+    return text if PLAIN.fullmatch(text) and not NO_TEXT.fullmatch(text) else literal(text)
 
 
 def is_multirun(flags: Iterable[str]) -> bool:

@@ -84,6 +84,11 @@ def _main(argv: list[str]) -> int:
         from gantool.cli import completion
 
         return completion.run(argv[1:])
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        print("gantool: the current folder has been deleted: go to another one", file=sys.stderr)
+        return 2
     name, rest = argv[0], argv[1:]
     if name not in COMMANDS:
         print(f"gantool: {_unknown(argv)}", file=sys.stderr)

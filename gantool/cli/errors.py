@@ -5,17 +5,17 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gantool.cli.argv import PATHS
+from gantool.cli.choices import below_keys, groups_of, hint, options, owners, places
 from gantool.config.schema import LISTS
-from gantool.config.signature import suggestion
 from gantool.errors import Interrupted, RunError, UsageError
 from gantool.runs.folder import DISK_FULL, REFUSED
 
 _FEW = 3  # places that are named at once
-_MANY = 32  # choices that are not listed where a near one is named
 _EXTRAS = {
     "hydra/launcher/joblib": "joblib",
     "hydra/launcher/ray": "ray",
@@ -38,6 +38,7 @@ class Asked(NamedTuple):
     overrides: Sequence[str] = ()
     folders: Sequence[Path] = ()  # of options: conf/ and every --config-dir
     command: str = ""
+    folder: Path | None = None  # of a run or sweep that was about to be written
 
 
 def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
@@ -54,14 +55,15 @@ def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
     if "hydra" in sys.modules:
         message = _configuration(error, Asked()) if asked is None else _composition(error, asked)
     if message is None and isinstance(error, OSError):
-        return _system(error, composing=asked is not None)
+        return _system(error, asked)
     return Report(message, 2) if message else None
 
 
 def _out_of_memory(error: BaseException) -> bool:
     """Python's, CUDA's, or the RuntimeError of torch's allocator on the CPU; without importing torch."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
+    told = ("not enough memory", "can't allocate memory")
+    return named or (isinstance(error, RuntimeError) and any(words in str(error) for words in told))
 
 
 def show(command: str, report: Report, error: BaseException | None = None) -> int:
@@ -72,16 +74,12 @@ def show(command: str, report: Report, error: BaseException | None = None) -> in
     return report.code
 
 
-def options(group: str, folders: Iterable[Path]) -> list[str]:
-    """Names of the YAML files of a group."""
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
-
-
-def _system(error: OSError, composing: bool) -> Report | None:
+def _system(error: OSError, asked: Asked | None) -> Report | None:
     """A missing file is the user's mistake only while nothing of ours was to be read yet."""
     if error.errno in DISK_FULL:
-        return Report(f"disk full: could not write {error.filename or 'a file'}", 1)
-    if (error.errno in REFUSED or (composing and error.errno == errno.ENOENT)) and error.filename is not None:
+        place = f"into {asked.folder}" if asked and asked.folder else "a file"
+        return Report(f"disk full: could not write {error.filename or place}", 1)
+    if (error.errno in REFUSED or (asked is not None and error.errno == errno.ENOENT)) and error.filename is not None:
         return Report(f"cannot use {error.filename}: {(error.strerror or '').lower()}; choose another place", 2)
     return None
 
@@ -137,6 +135,8 @@ def _unknown_option(error: Any, asked: Asked) -> str:
         group, _, name = missing.rpartition("/")
         return f"{group}={name} needs a plugin: pip install 'gantool[{_EXTRAS[missing]}]'"
     group, _, name = missing.rpartition("/")
+    if not group:
+        return "leave out --config-path and --config-name: options of your own are found by --config-dir FOLDER"
     if _replayed(group, name, asked.overrides):
         return (
             f"{_at(error)}unknown option {group}={name}, which the earlier run was made with\n"
@@ -144,7 +144,7 @@ def _unknown_option(error: Any, asked: Asked) -> str:
         )
     choices = options(group, asked.folders) or list(error.options or ())
     own = "; of your own images: dataset=folder dataset.path=FOLDER" if group == "dataset" else ""
-    return f"{_at(error)}unknown option {group}={name}\n  {_hint(name, choices)}{own}"
+    return f"{_at(error)}unknown option {group}={name}\n  {hint(name, choices)}{own}"
 
 
 def _replayed(group: str, name: str, typed: Sequence[str]) -> bool:
@@ -157,13 +157,17 @@ def _replayed(group: str, name: str, typed: Sequence[str]) -> bool:
 def _unreadable(override: str, message: str, asked: Asked) -> str:
     if "=" not in override and not override.startswith("~"):
         groups = [path.parent.name for folder in asked.folders for path in folder.glob(f"*/{override}.yaml")]
-        hint = f"\n  did you mean {groups[0]}={override}?" if groups else ""
-        return f"cannot read {override!r}: settings are written key=value{hint}"
+        meant = f"\n  did you mean {groups[0]}={override}?" if groups else ""
+        return f"cannot read {override!r}: settings are written key=value{meant}"
     reason = re.sub(r"^Error parsing override .*\n", "", message).splitlines()[0]
     surplus = [override.count(left) - override.count(right) for left, right in ("[]", "()", "{}")]
     if any(surplus):
         reason = f"a bracket is not {'closed' if max(surplus) > 0 else 'opened'}"
-    elif reason.startswith("no viable alternative"):
+    elif re.match(r"[^=]*=\s*=", override):
+        reason = f"it has one = too many: {re.sub(r'=[ =]+', '=', override)}"
+    elif override.endswith(","):
+        reason = f"nothing follows its last comma: {override.rstrip(',')}"
+    elif reason.startswith(("no viable alternative", "extraneous input", "mismatched input")):
         reason = "behind = there must be a word, a number, a 'text in quotes' or a [list,of,them]"
     reason = "a character that needs quotes" if reason.startswith("LexerNoViableAlt") else reason
     return f"cannot read {override!r}: {reason}"
@@ -176,6 +180,8 @@ def _bad_value(error: Any, asked: Asked, typed: str) -> str:
     place = re.search(r"full_key: (\S+)", str(error))
     key, said = str(error.full_key or (place[1] if place else "")), str(error).splitlines()[0]
     choice = re.search(r"hydra\.runtime\.choices\.(\w+)", said)
+    if re.match("Invalid type assigned: .* is not a subclass of", said):
+        return f"{key} holds settings of its own: set {key}.KEY=..., not {key} itself"
     if choice:
         return f"every run needs {choice[1]}=...: it cannot be left out"
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and not isinstance(error, InterpolationResolutionError):
@@ -191,72 +197,25 @@ def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
         return f"unknown key {typed!r}\n  is {group} {below[0]} selected? Add it to {group}=[...]"
     if below and key == group and options(group, asked.folders):
         return f"unknown key {typed!r}\n  no option of {group} is selected: give {group}=..., too"
-    owners = _owners(group, below, asked.folders) if below else []
-    if owners:
-        return f"unknown key {key!r}\n  it is a key of {' and '.join(f'{group}={name}' for name in owners)}"
-    inside = list(_below(OmegaConf.to_container(parent), key.rpartition(".")[0], below[-1])) if below and parent else []
+    known = owners(group, below, asked.folders) if below else []
+    if known:
+        return f"unknown key {key!r}\n  it is a key of {' and '.join(f'{group}={name}' for name in known)}"
+    plain = OmegaConf.to_container(parent) if parent else {}
+    inside = list(below_keys(plain, key.rpartition(".")[0], below[-1])) if below else []
     if inside:
         return f"unknown key {key!r}\n  did you mean {' or '.join(inside[:_FEW])}?"
     choices = {str(name) for name in (parent or {})} - {"hydra", "_target_"}
     if "." not in key and asked.folders:
-        groups = _groups(asked.folders[0], asked.command)
-        places = _places(key, groups - {"experiment"}, asked.folders)
-        if places:
-            return f"unknown key {key!r}\n  did you mean {' or '.join(places[:_FEW])}?"
+        groups = groups_of(asked.folders[0], asked.command)
+        found = places(key, groups - {"experiment"}, asked.folders)
+        if found:
+            return f"unknown key {key!r}\n  did you mean {' or '.join(found[:_FEW])}?"
         choices |= groups
-    return f"unknown key {key!r}\n  {_hint(key.rpartition('.')[2], choices)}"
-
-
-def _owners(group: str, path: Sequence[str], folders: Iterable[Path]) -> list[str]:
-    """The options of a group that have this key."""
-    import yaml
-
-    found = []
-    for file in sorted(file for folder in folders for file in (folder / group).glob("*.yaml")):
-        node = yaml.safe_load(file.read_text("utf-8"))
-        for name in path:
-            node = node.get(name, ...) if isinstance(node, dict) else ...
-        found += [file.stem] if node is not ... else []
-    return found
-
-
-def _places(word: str, groups: Iterable[str], folders: Iterable[Path]) -> list[str]:
-    """Where the options of groups have a key of that name: lr -> optimizer.discriminator.lr, optimizer.generator.lr."""
-    import yaml
-
-    found: dict[str, None] = {}
-    for group in sorted(groups):
-        for file in sorted(file for folder in folders for file in (folder / group).glob("*.yaml")):
-            path = f"{group}.{file.stem}" if group in LISTS else group
-            found |= dict.fromkeys(_below(yaml.safe_load(file.read_text("utf-8")), path, word))
-    return sorted(found, key=lambda place: (place.count("."), place))
-
-
-def _below(node: Any, path: str, word: str) -> Iterator[str]:
-    """Where in a node, which is at `path`, there is a key of that name."""
-    for name, value in node.items() if isinstance(node, dict) else ():
-        if name == word:
-            yield f"{path}.{name}"
-        yield from _below(value, f"{path}.{name}", word)
-
-
-def _groups(folder: Path, command: str) -> set[str]:
-    """Those that a command has, in the defaults list of its YAML or of one that it begins with."""
-    import yaml
-
-    found: set[str] = set()
-    for named in yaml.safe_load((folder / f"{command}.yaml").read_text("utf-8"))["defaults"]:
-        if isinstance(named, dict):
-            found |= {key for key in named if not key.startswith("override ")}
-        elif named != "_self_":
-            found |= _groups(folder, named)
-    return found
-
-
-def _hint(word: str, choices: Collection[str]) -> str:
-    """`did you mean 'ema'?; choices: ema, instance_noise`, the choices where they help."""
-    hint = suggestion(word, choices)
-    return hint.partition("; choices")[0] if len(choices) > _MANY else hint
+    if not choices and asked.folders:  # below a key that holds a single value
+        found = places(below[-1], groups_of(asked.folders[0], asked.command) - {"experiment"}, asked.folders)
+        if found:
+            return f"unknown key {key!r}: {group} holds one value\n  did you mean {' or '.join(found[:_FEW])}?"
+    return f"unknown key {key!r}\n  {hint(key.rpartition('.')[2], choices)}"
 
 
 def _bad_yaml(error: Any) -> str:
@@ -282,8 +241,14 @@ def _rest(message: str) -> str:
     ambiguous = re.match(r"Ambiguous value for argument '(([^=]+)=(.*))'", message)
     if ambiguous:
         whole, key, value = ambiguous.groups()
-        return f"{whole} is several values: add -m to run each of them, or write {key}=[{value}] for one list"
+        one_list = "" if key in PATHS else f", or write {key}=[{value}] for one list"
+        return f"{whole} is several values: add -m to run each of them{one_list}"
     no_group = re.match(r"(?:In '[^']+': )?Could not override '([^']+)'. No match in the defaults list", message)
     if no_group:
         return f"there is no group {no_group[1]!r} in this command; --help shows those there are"
+    if re.match(r"(?:In '[^']+': )?Could not override '[^']+@experiment\.", message):
+        return "an experiment must have `# @package _global_` as the first line of its file"
+    no_option = re.match(r"(?:In '[^']+': )?Could not delete '([^']+)'. No match in the defaults list", message)
+    if no_option:
+        return f"~{no_option[1]} takes nothing away: {no_option[1]} is not selected"
     return re.sub(r"^In '[^']+': ", "", " ".join(message.split()))

@@ -20,6 +20,7 @@ from gantool.commands.results import HOW
 from gantool.config import resolvers  # noqa: F401  registers them, in every worker too
 from gantool.errors import Busy, Diverged, RunError, UsageError
 from gantool.runs import status
+from gantool.runs.call import Call
 from gantool.runs.claim import claimed
 from gantool.runs.folder import RunFolder
 from gantool.runs.resume import key_of
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 KEEP_FOLDER = ("train", "bench")  # commands whose job is a run folder
 COMPARED = ("evaluate",)  # commands whose jobs have a folder in a sweep, which compares them
 BEGUN = ("running", "diverged", "interrupted")  # states in which a failure belongs into the folder's log
+ENDED = ("failed", "diverged", "interrupted")  # states that say of a job that it is not done
+OWN_FOLDERS = "leave out hydra.sweep.subdir, or give one that differs: 'hydra.sweep.subdir=${hydra.job.num}'"
 
 
 class Stopped(BaseException):
@@ -43,11 +46,15 @@ class JobFailed(RunError):
     """A job of a sweep that has no folder to write it into failed."""
 
 
+class Shared(UsageError):
+    """Another job of the sweep has the folder."""
+
+
 class Job:
     """A command as a Hydra task. Pickled by reference to this class, so any launcher can carry it to a worker."""
 
     def __init__(self, command: str, launch: str):
-        self.command, self.launch = command, launch  # `launch` marks the jobs of one call of a sweep
+        self.command, self.launch = command, launch  # `launch` is the mark of one call of a sweep
 
     def __call__(self, cfg: DictConfig) -> Any:
         hydra = HydraConfig.get()
@@ -56,38 +63,42 @@ class Job:
         sweep = hydra.mode == RunMode.MULTIRUN
         kept = self.command in KEEP_FOLDER or (sweep and self.command in COMPARED)
         folder = RunFolder(hydra.runtime.output_dir) if kept else None
+        call = Call(Path(hydra.runtime.cwd, hydra.sweep.dir), self.launch) if sweep and kept else None
         try:
             if folder:
                 with claimed(folder):
-                    return self._run_in(folder, cfg, list(hydra.overrides.task), sweep)
+                    return self._run_in(folder, cfg, list(hydra.overrides.task), call)
             return self._run(cfg)
         except (Exception, KeyboardInterrupt) as error:
-            return _failed(error, folder, sweep)
+            return _failed(error, folder, sweep, call)
 
     def _run(self, cfg: DictConfig) -> Any:
-        return importlib.import_module(f"gantool.commands.{self.command}").run(cfg)
+        try:
+            return importlib.import_module(f"gantool.commands.{self.command}").run(cfg)
+        except SystemExit as end:  # a class of the user's own: the summary, and the other jobs, still have their turn
+            raise RunError(f"sys.exit({end.code!r}) was called within the run: raise an error there instead") from end
 
-    def _run_in(self, folder: RunFolder, cfg: DictConfig, overrides: list[str], sweep: bool) -> Any:
+    def _run_in(self, folder: RunFolder, cfg: DictConfig, overrides: list[str], call: Call | None) -> Any:
         """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""
         if Folders.source:
             return self._branch(RunFolder(Folders.source), folder, cfg)
+        if call:
+            _claim(call, folder, overrides)
         before = status.read(folder)
-        if before.get("state") == "done" and sorted(before.get("overrides") or ()) == sorted(overrides):
-            if sweep:
-                log.info("already finished: %s", folder.root)
-                status.update(folder, launch=self.launch)
-            else:
-                log.info("already finished: %s; a larger budget goes on, e.g. steps=...", folder.root)
+        done = before.get("state") == "done"
+        if done and sorted(before.get("overrides") or ()) == sorted(overrides):
+            more = "" if call else "; a larger budget goes on, e.g. steps=..."
+            log.info("already finished: %s%s", folder.root, more)
             return before.get("value")
-        if sweep:  # also where the job fails before it begins
-            begun = {"command": self.command, "launch": self.launch, "overrides": overrides}
-            status.update(folder, state="running", **begun, **status.process())
+        if call and not done:  # also where the job fails before it begins; a finished one stays so until it goes on
+            status.update(folder, state="running", command=self.command, overrides=overrides, **status.process())
         try:
             value = self._run(cfg)
         finally:
-            if not sweep:
+            if not call:
                 _note_alone(folder, before, overrides)
-        status.update(folder, value=value)
+        if status.read(folder) != before:  # else there was nothing to do
+            status.update(folder, value=value)
         return value
 
     def _branch(self, source: RunFolder, folder: RunFolder, cfg: DictConfig) -> Any:
@@ -103,6 +114,17 @@ class Job:
                 branch.undo(copied)
         status.update(folder, value=value)
         return value
+
+
+def _claim(call: Call, folder: RunFolder, overrides: list[str]) -> None:
+    """Notes the job. UsageError where an earlier one of the call, of other settings, has its folder."""
+    call.note(folder.root, claimed=sorted(overrides))
+    first = call.jobs()[call.name(folder.root)]["claimed"]
+    if first != sorted(overrides):
+        raise Shared(
+            f"two jobs share the folder {folder.root} ({' '.join(first)}, and {' '.join(overrides)}): the second is "
+            f"not run; {OWN_FOLDERS}"
+        )
 
 
 class Folders(Callback):
@@ -124,7 +146,7 @@ class Folders(Callback):
         Folders.sweep = Path(config.hydra.sweep.dir)
 
     def _new(self, hydra: DictConfig, kind: str) -> Path | None:
-        with suppress(OmegaConfBaseException):  # Hydra meets it next, and says so
+        with suppress(OmegaConfBaseException, OSError):  # Hydra meets it next, and says so
             folder = Path(hydra[kind].dir)
             return None if folder.exists() else folder
         return None
@@ -134,19 +156,25 @@ def _note_alone(folder: RunFolder, before: Mapping[str, Any], overrides: list[st
     """A sweep's job that was trained by itself, with other settings, is not any longer what the sweep compares."""
     old, known = before.get("overrides") or (), before.get("alone") or []
     new = [one for one in overrides if one not in (*old, *known) and key_of(one).partition(".")[0] not in HOW]
-    if before.get("launch") and new and status.read(folder).get("overrides") == overrides:  # it was not refused
+    ours = any((parent / "multirun.yaml").is_file() for parent in folder.root.absolute().parents[:2])
+    if ours and new and before and status.read(folder).get("overrides") == overrides:  # it was not refused
         status.update(folder, alone=[*known, *new])
 
 
-def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, sweep: bool) -> None:
+def _failed(
+    error: Exception | KeyboardInterrupt, folder: RunFolder | None, sweep: bool, call: Call | None = None
+) -> None:
     """Tell the folder, if there is one to tell. In a sweep the others go on, unless a person stopped it."""
-    ours = None if isinstance(error, Busy) else folder  # to write into
+    ours = None if isinstance(error, Busy | Shared) else folder  # to write into
     if isinstance(error, Busy):
         Folders.new = None  # and nothing in there is to be tidied: what looks unstarted may be about to start
     begun = ours is not None and (sweep or _state(ours) in BEGUN)
     report = explain(error) or report_bug(error, ours.log if ours and begun and _logs() else None)
     if ours and begun:
         _write_down(error, report, ours, sweep)
+    if call and folder and not isinstance(error, Busy) and _state(folder) not in ENDED:  # which says it itself
+        with suppress(UsageError, RunError):  # the disk may be full
+            call.note(folder.root, state=_ended(error), error=_lasting(error, report))
     if isinstance(error, KeyboardInterrupt) and sweep:
         raise error
     if not sweep:
@@ -159,17 +187,24 @@ def _failed(error: Exception | KeyboardInterrupt, folder: RunFolder | None, swee
 
 
 def _write_down(error: BaseException, report: Report, folder: RunFolder, sweep: bool) -> None:
-    message, stopped = report.message, isinstance(error, KeyboardInterrupt)
+    stopped = isinstance(error, KeyboardInterrupt)
     last_words = {"file_only": stopped or not sweep}  # how the whole command ended is told on the screen by launch
-    log.log(logging.INFO if stopped else logging.ERROR, "%s", message, extra=last_words)
+    log.log(logging.INFO if stopped else logging.ERROR, "%s", report.message, extra=last_words)
     if explain(error) is None:
         log.error("the traceback:", exc_info=error, extra={"file_only": True})
-        message = message.splitlines()[0]
     if _state(folder) == "running":  # else the command itself has written why
-        states = {KeyboardInterrupt: "interrupted", Diverged: "diverged"}
-        state = next((name for kind, name in states.items() if isinstance(error, kind)), "failed")
         with suppress(UsageError, RunError):  # the disk may be full
-            status.update(folder, state=state, error=message, ended=status.now())
+            status.update(folder, state=_ended(error), error=_lasting(error, report), ended=status.now())
+
+
+def _ended(error: BaseException) -> str:
+    states = {KeyboardInterrupt: "interrupted", Diverged: "diverged"}
+    return next((name for kind, name in states.items() if isinstance(error, kind)), "failed")
+
+
+def _lasting(error: BaseException, report: Report) -> str:
+    """The sentence without where a bug's traceback is."""
+    return report.message if explain(error) else report.message.splitlines()[0]
 
 
 def _logs() -> bool:

@@ -17,7 +17,7 @@ import hydra
 from gantool.cli import argv as arguments
 from gantool.cli.bugs import report_bug
 from gantool.cli.errors import Asked, explain, show
-from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
+from gantool.cli.job import COMPARED, KEEP_FOLDER, OWN_FOLDERS, Folders, Job, Stopped
 from gantool.config import schema
 from gantool.config.compose import composed
 from gantool.config.schema import conf_dir
@@ -48,6 +48,7 @@ def run(command: str, argv: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:
+        asked = asked._replace(folder=Folders.sweep or Folders.new)
         code = show(command, explain(error, asked) or report_bug(error), error)
     finally:
         _tidy()
@@ -72,21 +73,45 @@ def _warn_of_namesakes(command: str, folders: Iterable[str]) -> None:
 def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[str]:
     """What Hydra gets to read: an earlier run replayed, paths quoted, jobs named by what differs between them."""
     spec = arguments.pop_value("resume", overrides) if command == "train" else None
+    spec = spec and os.path.expanduser(spec)
     multirun = arguments.is_multirun(flags)
     if command in ("evaluate", "sample"):
         overrides = [arguments.expanded(override, multirun, command) for override in overrides]
+    if command == "sample":
+        overrides = [arguments.named(override) for override in overrides]
     if command in ("evaluate", "sample", "export"):
         overrides = [arguments.opened(override) for override in overrides]
-    overrides = [arguments.once(arguments.based(arguments.quoted_path(override))) for override in overrides]
+    overrides = [arguments.once(arguments.based(arguments.quoted_path(override, multirun))) for override in overrides]
+    _refuse_nameless(overrides)
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)
     if multirun:
         overrides = _last_of_each(overrides)
+        if command in (*KEEP_FOLDER, *COMPARED):
+            _refuse_shared(overrides)
         _check_values(command, overrides)
     if multirun and not any(override.startswith(NAMES) for override in overrides):
         shared = ",".join(map(arguments.quoted, _shared(overrides)))
         overrides.append(f"{NAMES}=[{shared}]")
     return overrides
+
+
+def _refuse_nameless(overrides: Sequence[str]) -> None:
+    """`trick=[[ema]]`, `metric=[null]`: the options of a group are chosen by their names."""
+    for override, parsed in _parsed(overrides):
+        group = parsed.key_or_group
+        if (conf_dir() / group).is_dir() and not override.startswith("~"):
+            for chosen in parsed.value().list if parsed.is_choice_sweep() else [parsed.value()]:
+                if isinstance(chosen, list) and not all(isinstance(getattr(one, "text", one), str) for one in chosen):
+                    example = f"{group}=[NAME,...]" if group in schema.LISTS else f"{group}=NAME"
+                    raise UsageError(f"{override}: options of {group} are chosen by their names: {example}")
+
+
+def _refuse_shared(overrides: Sequence[str]) -> None:
+    """A folder that all jobs would have; where its name is made of settings, each job looks (gantool.cli.job)."""
+    given = next((one for one in overrides if one.startswith("hydra.sweep.subdir=") and "${" not in one), None)
+    if given and any(parsed.is_sweep_override() for _, parsed in _parsed(overrides)):
+        raise UsageError(f"{given}: two jobs share a folder; {OWN_FOLDERS}")
 
 
 def _last_of_each(overrides: Sequence[str]) -> list[str]:
@@ -129,37 +154,38 @@ def _composed(command: str, flags: Sequence[str], overrides: list[str]) -> Mappi
 
 def _check_values(command: str, overrides: Sequence[str]) -> None:
     """Single values of a sweep are checked before its first job; each job checks the rest of its settings."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Transformer
-    from hydra.errors import HydraException
 
     fields = signature(f"{schema.__name__}.{command.capitalize()}") or {}
-    for override in overrides:
-        with suppress(HydraException):
-            parsed = OverridesParser.create().parse_override(override)
-            key = parsed.key_or_group
-            kind = fields[key].annotation if key in fields else "Component"
-            if kind.startswith("Component") or is_dataclass(getattr(schema, kind, None)) or "${" in override:
-                continue  # no single value, or one that is not known yet
-            many = parsed.is_choice_sweep() or parsed.is_range_sweep()
-            if many or not parsed.is_sweep_override():
-                for value in parsed.sweep_iterator(Transformer.identity) if many else [parsed.value()]:
-                    plain = getattr(value, "text", value)
-                    check_value(key, plain, kind)
-                    if key == "run":
-                        find(str(plain))
+    for override, parsed in _parsed(overrides):
+        key = parsed.key_or_group
+        kind = fields[key].annotation if key in fields else "Component"
+        if kind.startswith("Component") or is_dataclass(getattr(schema, kind, None)) or "${" in override:
+            continue  # no single value, or one that is not known yet
+        many = parsed.is_choice_sweep() or parsed.is_range_sweep()
+        if many or not parsed.is_sweep_override():
+            for value in parsed.sweep_iterator(Transformer.identity) if many else [parsed.value()]:
+                plain = getattr(value, "text", value)
+                check_value(key, plain, kind)
+                if key == "run":
+                    find(str(plain))
 
 
 def _shared(overrides: Sequence[str]) -> Iterator[str]:
     """Keys of the settings that are the same in all jobs."""
+    for override, parsed in _parsed(overrides):
+        if not parsed.is_sweep_override() and not parsed.is_hydra_override():
+            yield override.partition("=")[0]
+
+
+def _parsed(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Those that can be read: of the others Hydra will complain in a moment, with more to say."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     for override in overrides:
-        with suppress(HydraException):  # Hydra will complain of it in a moment, with more to say
-            parsed = OverridesParser.create().parse_override(override)
-            if not parsed.is_sweep_override() and not parsed.is_hydra_override():
-                yield override.partition("=")[0]
+        with suppress(HydraException):
+            yield override, OverridesParser.create().parse_override(override)
 
 
 def through_hydra(command: str, argv: list[str], mark: str = "") -> None:
@@ -204,7 +230,7 @@ def _tidy() -> None:
 def _summary(command: str, mark: str, argv: Sequence[str], code: int) -> int:
     """Show and keep what became of the sweep's jobs; the exit code says so, too."""
     folder = Folders.sweep
-    if folder is None or not folder.is_dir():
+    if folder is None or not os.path.isdir(folder):
         return code
     summary = sweep.summarise(folder, mark, _again(command, folder, argv), stopped=code != 0)
     sweep.write(summary)

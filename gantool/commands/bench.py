@@ -17,6 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gantool.commands.stopping import ended_by_sigterm
 from gantool.errors import RunError
 from gantool.measure.process import Process, timed
 from gantool.measure.report import Report
@@ -46,7 +47,8 @@ def run(cfg: DictConfig) -> float:
     settings = [override for override in hydra.overrides.task if key_of(override) not in OWN]
     settings += own_folders(hydra)
     command = shlex.join(["gantool", "bench", *hydra.overrides.task])
-    report = measured(config, command, settings if cfg.startup else None)
+    with ended_by_sigterm():
+        report = measured(config, command, settings if cfg.startup else None)
     keep(report, RunFolder(hydra.runtime.output_dir), list(hydra.overrides.task))
     if hydra.mode != RunMode.MULTIRUN:  # a sweep ends with a table of all
         show(report)

@@ -59,7 +59,7 @@ def measure(
     import torch
 
     from gantool.commands.assembly import device_name
-    from gantool.commands.loading import load, state_of
+    from gantool.commands.loading import load, state_of, trained_with
     from gantool.commands.measuring import Kept, Metrics
     from gantool.commands.sample import dataset_of, training_data
     from gantool.config.build import Builder
@@ -67,10 +67,9 @@ def measure(
     from gantool.config.signature import check_component
     from gantool.engine.precision import set_up
     from gantool.runs import status
-    from gantool.runs.resume import read_config
     from gantool.runs.rows import EVALUATED
 
-    state, trained = state_of(folder, file, config["checkpoint"]), read_config(folder.config)
+    state, trained = state_of(folder, file, config["checkpoint"]), trained_with(folder)
     _refuse_new_share(trained, config["dataset"])
     deployed = load(state, folder, dict(config))
     torch.set_flush_denormal(True)  # as training does

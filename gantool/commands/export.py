@@ -25,16 +25,15 @@ EXAMPLES = 3  # latents that the program is traced with, and that it is compared
 
 def run(cfg: DictConfig) -> None:
     """Writes the file, and says where it is and what it takes."""
-    from gantool.commands.loading import load, state_of
+    from gantool.commands.loading import load, state_of, trained_with
     from gantool.config.schema import Export
     from gantool.config.signature import check_root
-    from gantool.runs.resume import read_config
 
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     check_root(config, Export)
     folder, file = find(config["run"], trained=True)
     out = ending(Path(config["out"]).expanduser(), ".pt2") if config["out"] else None
-    state, trained = state_of(folder, file, config["checkpoint"]), read_config(folder.config)
+    state, trained = state_of(folder, file, config["checkpoint"]), trained_with(folder)
     deployed = load(state, folder, config | {"device": "cpu", "batch_size": 256})
     facts = describe(deployed, state, trained)
     written = out or folder.root / f"generator_step_{state['step']:08d}.pt2"

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gantool.engine.deploy import Deployed
-
-
 PARTS = {"format", "step", "data", "game"}  # of every checkpoint
+NEEDED = (  # of config.yaml
+    "architecture", "batch_size", "dataset", "objective", "prior", "seed", "update", "steps", "images", "minutes",
+    "tick_every", "sample_every", "checkpoint_every", "evaluate_every",
+)  # fmt: skip
+RESUMED = ("players", "meters", "grid", "rng", "seconds", "fingerprint", "best")  # what a training goes on with
 
 
 class TrainedGenerator:
@@ -71,18 +74,6 @@ def _generator(seed: int | None) -> Any:
     return torch.Generator().manual_seed(torch.seed() % 2**32 if seed is None else seed)
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """A checkpoint of gantool train; UsageError where the file is damaged or holds something else."""
-    from gantool.runs import checkpoint
-
-    state = checkpoint.load(path)
-    if not state.keys() >= PARTS:
-        raise UsageError(
-            f"{path} is no checkpoint of gantool train: it lacks {', '.join(sorted(PARTS - state.keys()))}"
-        )
-    return state
-
-
 def state_of(folder: RunFolder, file: Path | None, which: Any) -> dict[str, Any]:
     """Of that file, or of the last, the best or a step's checkpoint. A run in training may delete it meanwhile."""
     from gantool.runs import checkpoint
@@ -100,7 +91,35 @@ def saved_state(folder: RunFolder, which: Any) -> dict[str, Any] | None:
     """What a training goes on from; None where there is no checkpoint yet and none is asked for."""
     from gantool.runs import checkpoint
 
-    return read_state(checkpoint.choose(folder, which)) if checkpoint.steps(folder) or which != "last" else None
+    if not checkpoint.steps(folder) and which == "last":
+        return None
+    return read_state(checkpoint.choose(folder, which), resumed=True)
+
+
+def read_state(path: Path, resumed: bool = False) -> dict[str, Any]:
+    """A checkpoint of gantool train. UsageError where it is damaged, something else, or too little to be `resumed`."""
+    from gantool.runs import checkpoint
+
+    state = checkpoint.load(path)
+    missing = sorted({*PARTS, *(RESUMED if resumed else ())} - state.keys())
+    if missing:
+        kind = "checkpoint to go on from" if state.keys() >= PARTS else "checkpoint of gantool train"
+        raise UsageError(f"{path} is no {kind}: it lacks {', '.join(missing)}")
+    return state
+
+
+def trained_with(folder: RunFolder) -> dict[str, Any]:
+    """A run's configuration. UsageError where somebody has changed it into one that no run can have."""
+    from gantool.config.schema import Train
+    from gantool.config.signature import check_saved
+    from gantool.runs.resume import read_config
+
+    config = read_config(folder.config)
+    missing = ", ".join(name for name in NEEDED if name not in config)
+    if missing:
+        raise UsageError(f"{folder.config} is no configuration of gantool train: it lacks {missing}")
+    check_saved(config, Train, folder.config)
+    return config
 
 
 def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> Any:
@@ -112,12 +131,8 @@ def load(state: dict[str, Any], folder: RunFolder, options: dict[str, Any]) -> A
     from gantool.config.build import Builder
     from gantool.engine.precision import choose_device
     from gantool.game.types import Images
-    from gantool.runs.resume import read_config
 
-    config, spec, ema = read_config(folder.config), state["data"], options["ema"]
-    missing = {"architecture", "objective", "prior", "update", "batch_size", "seed", "steps"} - config.keys()
-    if missing:
-        raise UsageError(f"{folder.config} is no configuration of gantool train: it lacks {', '.join(sorted(missing))}")
+    config, spec, ema = trained_with(folder), state["data"], options["ema"]
     if ema and "ema" not in (config.get("trick") or {}):
         raise UsageError(
             "ema=true, but this run kept no average of its weights: leave ema out, or train with trick=[ema]"

@@ -83,6 +83,8 @@ def run(argv: Sequence[str]) -> int:
         )
     if options.seeds < 1:
         raise UsageError(f"--seeds={options.seeds} trains nothing: give 1 or more")
+    if options.no_training and not options.folder.is_dir():
+        raise UsageError(f"--folder={options.folder} is no folder: name the one that holds the runs")
     seeds = range(options.seeds)
     if not options.no_training:
         for experiment in chosen:

@@ -1,8 +1,9 @@
 """gantool sample: renders what a run has learnt, from its folder alone."""
 
+import inspect
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from gantool.runs.folder import RunFolder, find
 
 log = logging.getLogger(__name__)
 LONGEST = 60  # characters of classes in a file's name
+USUAL = {"n": 100, "columns": None, "ema": None, "truncation": None}  # which a file's name does not say
 
 
 def run(cfg: DictConfig) -> None:
@@ -31,12 +33,11 @@ def run(cfg: DictConfig) -> None:
 def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path:
     import torch
 
-    from gantool.commands.loading import choose_labels, load, state_of
+    from gantool.commands.loading import choose_labels, load, state_of, trained_with
     from gantool.commands.showing import whole_columns
     from gantool.config.build import Builder
-    from gantool.runs.resume import read_config
 
-    state, trained = state_of(folder, file, config["checkpoint"]), read_config(folder.config)
+    state, trained = state_of(folder, file, config["checkpoint"]), trained_with(folder)
     if config["format"] != "png" and "format" not in config["sampler"]:
         raise UsageError(f"format={config['format']} is of sampler=dump: add that, or leave it out")
     chosen = choose_labels(config["classes"], state["data"], config["n"])
@@ -58,7 +59,7 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     if compares:
         dataset = Builder(tuple(config["trust"])).make("dataset", node)
         sampler.see(training_data(dataset, trained, state), dataset.flip)
-    out = _out(config, getattr(sampler, "format", None) == "png", _name(folder, config, state["step"], seed))
+    out = _out(config, getattr(sampler, "format", None) == "png", _name(folder, config, sampler, state["step"], seed))
     written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)
     log.info("%d samples of step %d, seed %d", len(latents), state["step"], seed)
     return written
@@ -96,13 +97,27 @@ def _out(config: Mapping[str, Any], many: bool, usual: Path) -> Path:
     return out / name if not many and (out.is_dir() or config["out"].endswith("/")) else out
 
 
-def _name(folder: RunFolder, config: dict[str, Any], step: int, seed: int) -> Path:
+def _name(folder: RunFolder, config: dict[str, Any], sampler: Any, step: int, seed: int) -> Path:
+    """Another one for each other picture: what is not as usual is in it."""
     stamp = f"seed_{seed}" if config["seed"] is not None else f"{datetime.now(UTC):%Y-%m-%d_%H-%M-%S}_seed_{seed}"
     kind = config["sampler"]["_target_"].split(".")[-2] + (
         f"_{config['sampler']['code']}" if "code" in config["sampler"] else ""
     )
     classes = config["classes"] if isinstance(config["classes"], list) else [config["classes"]]
-    words = "+".join(re.sub(r"[^\w-]+", "-", str(each)) for each in classes)
-    stamp += f"_classes_{words[:LONGEST]}" if config["classes"] is not None else ""
-    stamp += f"_truncation_{config['truncation']:g}" if config["truncation"] is not None else ""
+    stamp += f"_classes_{'+'.join(map(_word, classes))[:LONGEST]}" if config["classes"] is not None else ""
+    for name, value in _unusual(config, sampler):
+        stamp += f"_{name}_{value:g}" if isinstance(value, float) else f"_{name}_{_word(value)[:LONGEST]}"
     return folder.samples / f"{kind}_step_{step:08d}_{stamp}"
+
+
+def _unusual(config: dict[str, Any], sampler: Any) -> Iterator[tuple[str, Any]]:
+    """What of the command and of its sampler is not at its default, but what a name has anyway."""
+    yield from ((name, config[name]) for name, usual in USUAL.items() if config[name] != usual)
+    known = inspect.signature(type(sampler)).parameters
+    for name, value in config["sampler"].items():
+        if name not in ("_target_", "code", "columns", "format") and name in known and value != known[name].default:
+            yield name, value
+
+
+def _word(value: Any) -> str:
+    return re.sub(r"[^\w-]+", "-", str(value).lower() if isinstance(value, bool) else str(value))

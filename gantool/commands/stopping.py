@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gantool.errors import Interrupted
+
 
 class Abandoned(KeyboardInterrupt):
     """Work that can be repeated was given up."""
@@ -51,3 +53,21 @@ class Stop:
         self.number = number
         if self.repeatable:
             raise Abandoned
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises Interrupted, so that what was begun is ended too, as at Ctrl-C."""
+
+    def hear(number: int, frame: object) -> None:
+        raise Interrupted("stopped by SIGTERM", 128 + number)
+
+    try:
+        previous = signal.signal(signal.SIGTERM, hear)
+    except ValueError:  # not the main thread: see Stop
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -79,25 +79,36 @@ def check_root(cfg: Mapping[str, Any], schema: type) -> None:
     _check_section("", cfg, schema.__module__, schema.__qualname__)
 
 
+def check_saved(cfg: Mapping[str, Any], schema: type, file: Path) -> None:
+    """The same of a configuration that a run has saved, perhaps before there were all of today's keys."""
+    fields = signature(f"{schema.__module__}.{schema.__qualname__}") or {}
+    for key in cfg.keys() & fields.keys():
+        try:
+            _check_key(key, cfg[key], schema.__module__, fields[key].annotation)
+        except UsageError as error:
+            raise UsageError(f"{file} was changed, and no run can have it so: {error}") from error
+
+
 def _check_section(prefix: str, cfg: Mapping[str, Any], module: str, name: str) -> None:
     fields = signature(f"{module}.{name}") or {}
-    sections = {item.name for item in _classes(_parse(module))}
     for key, value in cfg.items():
-        path = f"{prefix}{key}"
         if key not in fields:
-            raise unknown_key(path, fields)
-        annotation = fields[key].annotation
-        if annotation == "Component":
-            check_component(path, value, FACTS)
-        elif annotation == "Component | None":
-            _check_optional(path, value)
-        elif annotation == "Components":
-            _check_components(path, value)
-        elif annotation in sections:
-            _check_section(f"{path}.", _mapping(path, value), module, annotation)
-        else:
-            check_value(path, value, annotation)
+            raise _placeless(key, "_global_") if key == "experiment" else unknown_key(f"{prefix}{key}", fields)
+        _check_key(f"{prefix}{key}", value, module, fields[key].annotation)
     _check_present(prefix, cfg, fields)
+
+
+def _check_key(path: str, value: Any, module: str, annotation: str) -> None:
+    if annotation == "Component":
+        check_component(path, value, FACTS)
+    elif annotation == "Component | None":
+        _check_optional(path, value)
+    elif annotation == "Components":
+        _check_components(path, value)
+    elif annotation in {item.name for item in _classes(_parse(module))}:
+        _check_section(f"{path}.", _mapping(path, value), module, annotation)
+    else:
+        check_value(path, value, annotation)
 
 
 def _check_optional(group: str, node: Any) -> None:
@@ -112,6 +123,8 @@ def _check_optional(group: str, node: Any) -> None:
 
 
 def _check_components(group: str, chosen: Mapping[str, Any] | None) -> None:
+    if "_target_" in _mapping(group, chosen or {}):
+        raise _placeless(group, f"{group}.NAME")
     for option, node in (chosen or {}).items():
         if "_target_" not in _mapping(f"{group}.{option}", node):
             raise UsageError(
@@ -119,6 +132,11 @@ def _check_components(group: str, chosen: Mapping[str, Any] | None) -> None:
                 f"add it to {group}=[...] or drop it with '~{group}.{option}'"
             )
         check_component(f"{group}.{option}", node, FACTS)
+
+
+def _placeless(group: str, package: str) -> UsageError:
+    name = ", NAME as the file is called" if "NAME" in package else ""
+    return UsageError(f"an option of {group} must have `# @package {package}` as the first line of its file{name}")
 
 
 def _check_present(prefix: str, given: Collection[str], fields: Mapping[str, Field]) -> None:

@@ -82,8 +82,12 @@ def serve(make: Callable[[Any], Any]) -> int:
                 answer = getattr(subject, question.pop("do"))(**question)
         except Exception as error:
             answer = {"error": _sentence(error), "usage": isinstance(error, UsageError)}
-        out.write(json.dumps(answer) + "\n")
-        out.flush()
+        try:
+            out.write(json.dumps(answer) + "\n")
+            out.flush()
+        except BrokenPipeError:  # who asked has ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+            return 1
     return 0
 
 

@@ -127,16 +127,27 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def runs_below(base: Path, besides: Collection[str] = ("bench", "evaluate")) -> list[RunFolder]:
     """Every folder at or below `base` with a status.json, oldest start first, but those of the commands `besides`.
 
-    Links to folders are not followed.
+    Links to folders are followed, but no links below those; each run is there once.
     """
-    runs = []
-    for folder, folders, files in os.walk(base):
-        if "status.json" in files:
-            runs.append(RunFolder(folder))
-            folders.clear()
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    links: list[str] = []
+    runs = list(_walk(base, links))
+    known, above = {run.root.resolve() for run in runs}, {base.resolve(), *base.resolve().parents}
+    for link in sorted(link for link in links if Path(link).resolve() not in above):
+        linked = {run.root.resolve(): run for run in _walk(link, [])}
+        runs += [run for root, run in linked.items() if root not in known]
+        known |= linked.keys()
     wanted = [run for run in runs if _noted(run, "command") not in besides]
     return sorted(wanted, key=lambda run: (_noted(run, "started"), str(run.root)))
+
+
+def _walk(base: str | Path, links: list[str]) -> Iterator[RunFolder]:
+    """The runs that are reached without a link; links to folders are added to `links`."""
+    for folder, folders, files in os.walk(base):
+        if "status.json" in files:
+            yield RunFolder(folder)
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links += [path for path in (os.path.join(folder, name) for name in folders) if os.path.islink(path)]
 
 
 def ending(path: Path, suffix: str) -> Path:
@@ -198,14 +209,14 @@ def _owner(path: Path) -> RunFolder:
     run = RunFolder(path.absolute().parent.parent if path.parent == Path(".") else path.parent.parent)
     if path.suffix != ".pt":
         raise UsageError(f"{path} is no checkpoint: give a run folder, or a .pt file in its checkpoints/")
-    if not run.status.is_file():
+    if not run.status.is_file() and not run.config.is_file():
         raise UsageError(f"{path} does not lie in the checkpoints/ of a run, whose config.yaml is needed beside it")
     return _complete(run)
 
 
 def _run_at(path: Path) -> RunFolder:
     run = RunFolder(path)
-    if run.status.is_file():
+    if run.status.is_file() or (run.config.is_file() and any(run.checkpoints.glob("*.pt"))):
         return _complete(run)
     inside = [str(one.root) for one in reversed(runs_below(path))]
     if inside:

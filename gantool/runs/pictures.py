@@ -1,5 +1,6 @@
 """Pictures of samples. Equal numbers give equal bytes, so that runs can be compared."""
 
+import logging
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+log = logging.getLogger(__name__)
 PADDING = 2  # px between cells
 CELL = 32  # px, the least side of a cell
 TEXT = 12  # px, the size of names
@@ -170,9 +172,10 @@ def animation(frames: list[Path], path: Path) -> None:
     """The pictures in turn as a looping WebP that rests on the last; nothing is written for fewer than two.
 
     Of many, about a hundred are kept at even distances, the first and the last among them. Those of another size
-    than the last (the grid was changed midway) are left out.
+    than the last (the grid was changed midway) are left out, and so are those that cannot be read.
     """
-    shown = [_frame(frame) for frame in _evenly([frame for frame in frames if frame.exists()], FRAMES)]
+    there = [frame for frame in frames if frame.exists()]
+    shown = [read for read in map(_frame, _evenly(there, FRAMES)) if read]
     shown = [frame for frame in shown if frame.size == shown[-1].size]
     if len(shown) > 1:
         first, *rest = shown
@@ -240,11 +243,15 @@ def _evenly(frames: list[Path], most: int) -> list[Path]:
     return [frames[round(index * (len(frames) - 1) / (most - 1))] for index in range(most)]
 
 
-def _frame(frame: Path) -> "Image":
+def _frame(frame: Path) -> "Image | None":
     from PIL import Image
 
-    with Image.open(frame) as image:
-        small = image.convert("RGB")
+    try:
+        with Image.open(frame) as image:
+            small = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # whatever is wrong with the file
+        log.warning("left out of the animation: %s (%s)", frame, error)
+        return None
     small.thumbnail((FRAME_SIDE, FRAME_SIDE))
     return small
 

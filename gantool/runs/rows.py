@@ -104,5 +104,7 @@ def _parsed(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
             row = None
         if not isinstance(row, dict):
             raise UsageError(f"{path} is damaged: line {number} is not a JSON object; delete that line")
+        if not isinstance(row.get("step", 0), int):
+            raise UsageError(f"{path} is damaged: line {number} has no number as its step; delete that line")
         rows.append((line, row))
     return rows

@@ -17,6 +17,7 @@ from gantool.runs.folder import RunFolder, write_atomically
 from gantool.runs.rows import plain
 
 _PACKAGES = {"torch": "torch", "torchvision": "torchvision", "hydra": "hydra-core", "gantool": "gantool"}
+_MEND = "; delete that file: a run goes on from its checkpoints without it"
 
 
 def read(folder: RunFolder) -> dict[str, Any]:
@@ -26,9 +27,9 @@ def read(folder: RunFolder) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {folder.status}: {error}") from error
+        raise UsageError(f"cannot read {folder.status}: {error}{_MEND}") from error
     if not isinstance(status, dict):
-        raise UsageError(f"cannot read {folder.status}: it holds no JSON object")
+        raise UsageError(f"cannot read {folder.status}: it holds no JSON object{_MEND}")
     return status
 
 

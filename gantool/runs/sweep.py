@@ -14,6 +14,7 @@ from typing import Any
 
 from gantool.errors import Busy, UsageError
 from gantool.runs import status
+from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder, runs_below, write_atomically
 from gantool.runs.resume import key_of, read_config
 from gantool.runs.rows import kind, read, results
@@ -90,10 +91,11 @@ class Summary:
 
 
 def summarise(folder: Path, mark: str, again: str, stopped: bool = False) -> Summary:
-    """Read the jobs that the call `mark` of this sweep has run or passed over."""
-    told = ((one, _facts(one, mark)) for one in runs_below(folder, besides=()))
-    ours = (_job(folder, one, facts) for one, facts in told if facts.get("launch") == mark)
+    """Read the jobs that the call `mark` of this sweep has run, passed over or refused; its notes are then dropped."""
+    call = Call(folder, mark)
+    ours = (_job(name, _facts(RunFolder(folder / name)) | noted) for name, noted in call.jobs().items())
     jobs = sorted(ours, key=lambda job: _natural(job.name))
+    call.forget()
     settings = [_fold(name, group) for name, group in _settings(jobs)]
     not_done = [job for job in jobs if job.state != "done"]
     return Summary(str(folder), again, stopped, settings, not_done, _unlike(jobs))
@@ -236,18 +238,18 @@ def _natural(name: str) -> list[tuple[str, int]]:
     return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
-def _facts(folder: RunFolder, mark: str) -> dict[str, Any]:
-    """A job's status; one that cannot be read counts as failed in this call, and so does one that others work at."""
+def _facts(folder: RunFolder) -> dict[str, Any]:
+    """A job's status; one that cannot be read counts as failed, and so does one that others work at."""
     try:
         status.refuse_busy(folder)
         return status.read(folder) | {"state": status.state_of(folder)}
     except UsageError as error:
-        return {"launch": mark, "state": "busy" if isinstance(error, Busy) else "failed", "error": str(error)}
+        return {"state": "busy" if isinstance(error, Busy) else "failed", "error": str(error)}
 
 
-def _job(sweep: Path, folder: RunFolder, facts: dict[str, Any]) -> Job:
+def _job(name: str, facts: dict[str, Any]) -> Job:
     message = str(facts.get("error") or facts.get("reason") or "")
-    name = str(facts.get("run") or folder.root.relative_to(sweep))
+    name = str(facts.get("run") or name)
     last, overrides = facts.get("last") or {}, list(facts.get("settings") or given(facts))
     measured = last.get("measured") or {}
     return Job(
