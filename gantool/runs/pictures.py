@@ -169,7 +169,7 @@ def scatter(
 
 
 def animation(frames: list[Path], path: Path) -> None:
-    """The pictures in turn as a looping WebP that rests on the last; nothing is written for fewer than two.
+    """Pictures named step_NUMBER in turn as a looping WebP that rests on the last; fewer than two are none.
 
     Of many, about a hundred are kept at even distances, the first and the last among them. Those of another size
     than the last (the grid was changed midway) are left out, and so are those that cannot be read.
@@ -244,6 +244,7 @@ def _evenly(frames: list[Path], most: int) -> list[Path]:
 
 
 def _frame(frame: Path) -> "Image | None":
+    """The picture of a step, small enough, below the number of the step; None where it cannot be read."""
     from PIL import Image
 
     try:
@@ -253,7 +254,11 @@ def _frame(frame: Path) -> "Image | None":
         log.warning("left out of the animation: %s (%s)", frame, error)
         return None
     small.thumbnail((FRAME_SIDE, FRAME_SIDE))
-    return small
+    text = _text(f"step {int(frame.stem.removeprefix('step_')):,}")
+    page = Image.new("RGB", (small.width, small.height + text.height), "white")
+    page.paste(text, (PADDING, 0))
+    page.paste(small, (0, text.height))
+    return page
 
 
 def new_figure(width: float, height: float) -> "Figure":
