@@ -308,7 +308,7 @@ def test_a_full_disk_says_where(gantool: Gantool, monkeypatch, tmp_path: Path):
 
 
 def test_several_runs_are_no_list(gantool: Gantool):
-    assert gantool("sample", "run=a,b").err == "gantool sample: run=a,b is several values: add -m to run each of them\n"
+    assert gantool("sample", "run=a,b").err == "gantool sample: run=a,b is 2 runs: add -m to sample each of them\n"
 
 
 def test_the_current_folder_may_be_gone(gantool: Gantool, tmp_path: Path):

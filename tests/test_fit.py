@@ -12,7 +12,7 @@ import torch
 
 from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
 from gantool.architectures import mlp
-from gantool.config import compatibility, fit
+from gantool.config import compatibility, compose, fit
 from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
 from gantool.game.game import Game
@@ -360,7 +360,8 @@ def test_table_says_what_builder_does(compose):
 def test_new_options_appear_by_themselves(tmp_path, monkeypatch):
     """An objective, a trick and an architecture that were not there before, among a few that were."""
     shutil.copytree(conf_dir(), tmp_path / "conf")
-    monkeypatch.setattr(compatibility, "conf_dir", lambda: tmp_path / "conf")
+    for module in (compatibility, compose):
+        monkeypatch.setattr(module, "conf_dir", lambda: tmp_path / "conf")
     monkeypatch.setattr(compatibility, "_columns", cache(compatibility._columns.__wrapped__))
     mirror = type("Mirror", (mlp.Discriminator,), {"energy": True, "__module__": mlp.__name__})
     monkeypatch.setattr(mlp, "Mirror", mirror, raising=False)

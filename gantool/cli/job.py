@@ -66,6 +66,8 @@ class Job:
         call = Call(Path(hydra.runtime.cwd, hydra.sweep.dir), self.launch) if sweep and kept else None
         try:
             if folder:
+                if call:
+                    _claim(call, folder, list(hydra.overrides.task))
                 with claimed(folder):
                     return self._run_in(folder, cfg, list(hydra.overrides.task), call)
             return self._run(cfg)
@@ -82,8 +84,6 @@ class Job:
         """A job that was finished before is passed over; one with checkpoints is continued, by the command itself."""
         if Folders.source:
             return self._branch(RunFolder(Folders.source), folder, cfg)
-        if call:
-            _claim(call, folder, overrides)
         before = status.read(folder)
         done = before.get("state") == "done"
         if done and sorted(before.get("overrides") or ()) == sorted(overrides):
