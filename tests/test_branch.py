@@ -45,6 +45,13 @@ def test_a_branch_goes_on_from_a_checkpoint_and_leaves_the_run_as_it_was(trained
     assert first.read_bytes() == (Path("run/samples") / first.name).read_bytes()
 
 
+def test_a_branch_of_a_finished_run_needs_a_budget(trained: Gantool):
+    for settings in ((), ("steps=6",)):
+        done = trained("train", "resume=run", "hydra.run.dir=new", *settings)
+        assert done.code == 2 and "already at step 8: give a larger budget, or an earlier checkpoint=" in done.err
+        assert not Path("new").exists()
+
+
 def test_a_branch_with_the_same_settings_is_the_same_run(trained: Gantool):
     """Bit for bit what the run itself would have become, from any of its steps."""
     assert trained("train", "resume=run", "checkpoint=4", "hydra.run.dir=new", "steps=10").code == 0
@@ -75,8 +82,12 @@ def test_a_branch_of_a_job_is_not_of_its_sweep(gantool: Gantool):
     before = seen(Path("s"))
     assert gantool("train", "resume=s/seed-1", "hydra.run.dir=s/mine", "steps=6").code == 0
     assert {name: value for name, value in seen(Path("s")).items() if not name.startswith("mine/")} == before
-    elsewhere = gantool("train", "-m", "resume=s", "hydra.sweep.dir=other")
-    assert elsewhere.code == 2 and "a sweep goes on in its own folder, s: leave out hydra.sweep.dir" in elsewhere.err
-    assert not Path("other").exists()
-    assert gantool("train", "-m", "resume=s").code == 0
+    assert read_status(Path("s/mine"))["branch_of"] == {"run": "s/seed-1", "step": 4}
+    assert gantool("train", "resume=s/mine", "steps=8", "batch_size=8").code == 0
+    assert "alone" not in read_status(Path("s/mine"))
+    for key in ("hydra.sweep.dir", "hydra.run.dir"):
+        elsewhere = gantool("train", "-m", "resume=s", f"{key}=other")
+        assert elsewhere.code == 2 and f"a sweep goes on in its own folder, s: leave out {key}" in elsewhere.err
+        assert not Path("other").exists()
+    assert gantool("train", "-m", "resume=s", "hydra.sweep.dir=s").code == 0
     assert json.loads(Path("s/summary.json").read_text())["done"] == 2

@@ -405,3 +405,29 @@ def test_each_of_two_calls_tells_of_all_its_jobs(gantool: Gantool, monkeypatch, 
     monkeypatch.setattr("gantool.commands.train.run", train)
     assert ": 2 done, 0 not done" in gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s").out
     assert ": 2 done, 0 not done" in told[0]
+
+
+def test_the_command_that_is_printed_runs_the_rest(gantool: Gantool):
+    sweep = ("dataset=ring", "steps=2", "batch_size=8", "logger=[]", "objective=hinge,began", "hydra.sweep.dir=s")
+    first = gantool("train", "-m", *sweep)  # the second job lacks its architecture
+    assert first.code == 1
+    (again,) = re.findall(r"run the rest again: gantool (.*)", first.out)
+    second = gantool(*again.split())
+    assert second.code == 1 and "1 done, 1 not done" in second.out, second.err
+
+
+def test_a_job_that_was_trained_longer_alone_is_one_of_its_seeds_again(gantool: Gantool):
+    tiny = ("dataset=ring", "steps=2", "batch_size=8", "logger=[]", "seed=1,2", "hydra.sweep.dir=s")
+    assert gantool("train", "-m", *tiny).code == 0
+    assert gantool("train", "resume=s/seed-1", "steps=4").code == 0
+    assert gantool("train", "-m", "resume=s", "steps=4").code == 0
+    (setting,) = json.loads(Path("s/summary.json").read_text("utf-8"))["settings"]
+    assert (setting["done"], setting["jobs"]) == (2, 2)
+
+
+def test_curves_of_a_folder_leave_out_what_is_damaged(gantool: Gantool):
+    for name in ("one", "two"):
+        assert gantool("train", "dataset=ring", "steps=2", "logger=[]", f"hydra.run.dir=outputs/{name}").code == 0
+    Path("outputs/two/config.yaml").unlink()
+    done = gantool("runs", "outputs", "--curves", "all")
+    assert done.code == 0 and "left out" in done.err and "outputs/two" in done.err and Path("all.png").is_file()

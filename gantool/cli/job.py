@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 KEEP_FOLDER = ("train", "bench")  # commands whose job is a run folder
 COMPARED = ("evaluate",)  # commands whose jobs have a folder in a sweep, which compares them
+LONG = ("steps", "images", "minutes")  # keys of how long a run is
 BEGUN = ("running", "diverged", "interrupted")  # states in which a failure belongs into the folder's log
 ENDED = ("failed", "diverged", "interrupted")  # states that say of a job that it is not done
 OWN_FOLDERS = "leave out hydra.sweep.subdir, or give one that differs: 'hydra.sweep.subdir=${hydra.job.num}'"
@@ -105,12 +106,14 @@ class Job:
         """A run that goes on in a folder of its own, which is left as it was where it is refused."""
         from gantool.runs import branch
 
-        copied = branch.begin(source, cfg.checkpoint, folder)
+        step, copied = branch.begin(source, cfg.checkpoint, folder)
         cfg.checkpoint = "last"  # the one that was chosen
         try:
             value = self._run(cfg)
         finally:
-            if not folder.status.exists():
+            if folder.status.exists():
+                status.update(folder, branch_of={"run": str(source.root), "step": step})
+            else:
                 branch.undo(copied)
         status.update(folder, value=value)
         return value
@@ -155,9 +158,11 @@ class Folders(Callback):
 def _note_alone(folder: RunFolder, before: Mapping[str, Any], overrides: list[str]) -> None:
     """A sweep's job that was trained by itself, with other settings, is not any longer what the sweep compares."""
     old, known = before.get("overrides") or (), before.get("alone") or []
-    new = [one for one in overrides if one not in (*old, *known) and key_of(one).partition(".")[0] not in HOW]
-    ours = any((parent / "multirun.yaml").is_file() for parent in folder.root.absolute().parents[:2])
-    if ours and new and before and status.read(folder).get("overrides") == overrides:  # it was not refused
+    same = (*HOW, *LONG)
+    new = [one for one in overrides if one not in (*old, *known) and key_of(one).partition(".")[0] not in same]
+    in_sweep = any((parent / "multirun.yaml").is_file() for parent in folder.root.absolute().parents[:2])
+    ours = in_sweep and before and "branch_of" not in before
+    if ours and new and status.read(folder).get("overrides") == overrides:  # it was not refused
         status.update(folder, alone=[*known, *new])
 
 

@@ -189,7 +189,7 @@ def _parsed(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 
 def through_hydra(command: str, argv: list[str], mark: str = "") -> None:
-    """Hand `argv`, the program's name first, to Hydra. Errors are raised; `mark` is written into a sweep's jobs."""
+    """Hand `argv`, the program's name first, to Hydra. Errors are raised; `mark` names this call of a sweep."""
     with _process(argv):
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(Job(command, mark))()
 
@@ -246,8 +246,8 @@ def _again(command: str, folder: Path, argv: Sequence[str]) -> str:
     """The command line that runs what is not done; empty where a sweeper keeps its own books."""
     if not (folder / "multirun.yaml").is_file():
         return ""
+    flags, overrides = arguments.split([word for word in argv if resume.key_of(word) != "hydra.sweep.dir"])
     if command != "train":
-        return shlex.join(["gantool", command, *argv, f"hydra.sweep.dir={folder}"])
-    flags, overrides = arguments.split(argv)
+        return shlex.join(["gantool", command, *flags, *overrides, f"hydra.sweep.dir={folder}"])
     ours = [override for override in overrides if resume.key_of(override).startswith(resume.NEVER[:2])]
     return shlex.join(["gantool", command, *flags, f"resume={folder}", *ours])

@@ -178,10 +178,10 @@ def compare_later(job: RunFolder, folder: RunFolder, row: Mapping[str, Any], ask
     """What the summary of several evaluations needs of this one (gantool.runs.sweep)."""
     from gantool.runs import status
     from gantool.runs.resume import key_of, read_config
-    from gantool.runs.sweep import alike, given
+    from gantool.runs.sweep import alike, given, meanwhile
 
     typed, facts = [one for one in asked if key_of(one) not in ("run", "seed")], status.read(folder)
     status.update(
         job, state="done", last=row, run=str(folder.root), settings=[*given(facts), *typed],
-        group=alike(read_config(folder.config), [*(facts.get("alone") or ()), *typed]),
+        group=alike(read_config(folder.config), [*meanwhile(facts), *typed]),
     )  # fmt: skip

@@ -72,6 +72,8 @@ class Training:
         if before.get("state") == "done" and self.plan.spent(self.clock):
             log.info("already at step %d: give a larger budget (steps, images or minutes) to go on", self.clock.step)
             return self._value()
+        if resumed and not before and self.plan.spent(self.clock):
+            raise UsageError(f"already at step {self.clock.step}: give a larger budget, or an earlier checkpoint=")
         with self._open(resumed) as self.records:
             with self._progress() as self.progress, self.stop.listening():
                 finished = self.parts.train(self, self.stop.asked)

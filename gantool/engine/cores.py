@@ -24,9 +24,11 @@ class Crowd:
 
     def look(self) -> str | None:
         """What is to be said, once; None = nothing. Costs a read of a small file."""
-        threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-        before, now = self.since, self._now()
-        if self.told or threads == 1 or before is None or now is None or now[0] - before[0] < LONG:
+        threads, cores, before = torch.get_num_threads(), os.cpu_count() or 1, self.since
+        if self.told or threads == 1 or before is None or time.monotonic() - before[0] < LONG:
+            return None
+        now = self._now()
+        if now is None:
             return None
         self.since = now
         others = (now[1] - before[1]) / (now[0] - before[0])

@@ -14,13 +14,16 @@ from gantool.runs.folder import RunFolder, explained
 log = logging.getLogger(__name__)
 
 
-def begin(source: RunFolder, which: Literal["last", "best"] | int, folder: RunFolder) -> list[Path]:
-    """Copy what a run needs to go on in `folder` as `source` would from the chosen checkpoint: the files written.
+def begin(source: RunFolder, which: Literal["last", "best"] | int, folder: RunFolder) -> tuple[int, list[Path]]:
+    """Copy what a run needs to go on in `folder` as `source` would from the chosen checkpoint: its step, the copies.
 
     Rows and grids of later steps are forgotten by whoever resumes it. Busy where the folder holds a run already.
     """
     if folder.status.exists() or folder.config.exists():
-        raise Busy(f"{folder.root} holds a run already: give the branch of {source.root} another hydra.run.dir")
+        raise Busy(
+            f"{folder.root} holds a run already: give the branch of {source.root} another hydra.run.dir, or "
+            f"go on with this one: gantool train resume={folder.root}"
+        )
     chosen = checkpoint.choose(source, which)
     step = int(chosen.stem.removeprefix("step_"))
     best = (status.read(source).get("best") or {}).get("step")
@@ -29,7 +32,7 @@ def begin(source: RunFolder, which: Literal["last", "best"] | int, folder: RunFo
     copied: list[Path] = []
     try:
         for path in (*kept, *grids, source.rows, source.overrides, source.config):
-            if path.is_file():
+            if path == chosen or path.is_file():
                 copied.append(folder.root / path.relative_to(source.root))
                 with explained(copied[-1]):
                     copied[-1].parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,7 @@ def begin(source: RunFolder, which: Literal["last", "best"] | int, folder: RunFo
         undo(copied)
         raise
     log.info("a branch of %s, from its step %d", source.root, step)
-    return copied
+    return step, copied
 
 
 def undo(copied: Iterable[Path]) -> None:

@@ -51,9 +51,11 @@ def replay_sweep(sweep: Path, changes: Sequence[str]) -> list[str]:
     for key in ("hydra", "overrides", "task"):
         overrides = overrides.get(key) if isinstance(overrides, dict) else None
     typed = _typed(overrides, file)
-    if any(key_of(change) == "hydra.sweep.dir" for change in changes):
+    given = [change for change in changes if key_of(change) in ("hydra.sweep.dir", "hydra.run.dir")]
+    changes = [change for change in changes if change not in given]
+    if any(Path(change.partition("=")[2].strip("'\"")).absolute() != sweep.absolute() for change in given):
         raise UsageError(
-            f"a sweep goes on in its own folder, {sweep}: leave out hydra.sweep.dir; one of its runs can go on "
+            f"a sweep goes on in its own folder, {sweep}: leave out {key_of(given[0])}; one of its runs can go on "
             "elsewhere, with gantool train resume=RUN hydra.run.dir=FOLDER"
         )
     swept = {key_of(override) for override in typed if _parsed(override, file).is_sweep_override()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import re
 import statistics
@@ -19,6 +20,7 @@ from gantool.runs.folder import RunFolder, runs_below, write_atomically
 from gantool.runs.resume import key_of, read_config
 from gantool.runs.rows import kind, read, results
 
+log = logging.getLogger(__name__)
 _NAMED = 4  # jobs with the same fate that are named before it says how many more there are
 
 
@@ -112,11 +114,13 @@ def courses_below(base: Path) -> dict[str, list[list[dict[str, Any]]]]:
     jobs, told = [], {}
     for run in runs_below(base):
         name = str(run.root.relative_to(base)) if run.root != base else str(base)
-        told[name] = read(run.rows)
-        facts = status.read(run)
-        settings = given(facts)
-        group = alike(read_config(run.config), facts.get("alone") or ()) if told[name] else ""
-        jobs.append(Job(name, "", settings, {}, "", group))
+        try:
+            told[name], facts = read(run.rows), status.read(run)
+            group = alike(read_config(run.config), meanwhile(facts)) if told[name] else ""
+        except UsageError as error:
+            log.warning("left out: %s", error)
+        else:
+            jobs.append(Job(name, "", given(facts), {}, "", group))
     shown = [job for job in jobs if told[job.name]]
     return {name: [told[job.name] for job in group] for name, group in _settings(shown)}
 
@@ -124,8 +128,13 @@ def courses_below(base: Path) -> dict[str, list[list[dict[str, Any]]]]:
 def given(facts: Mapping[str, Any]) -> list[str]:
     """The settings that a status names; of a sweep's job also those with which it was trained on its own meanwhile."""
     typed = [one for one in facts.get("overrides") or () if not key_of(one).startswith("hydra")]
-    alone = facts.get("alone")
+    alone = meanwhile(facts)
     return [*typed, f"(meanwhile alone with {' '.join(alone)})"] if alone else typed
+
+
+def meanwhile(facts: Mapping[str, Any]) -> list[str]:
+    """With what a sweep's job was trained on its own, and is not any longer."""
+    return [one for one in facts.get("alone") or () if one not in (facts.get("overrides") or ())]
 
 
 def alike(config: Mapping[str, Any], besides: Sequence[str] = ()) -> str:
