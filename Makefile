@@ -18,7 +18,7 @@ demo: $(VENV)/.installed ## install gantool, then train on the digits that come 
 	@$(BIN)/gantool train experiment=demo
 
 test: $(VENV)/.installed-dev ## run the tests; ARGS="-k name" picks some, ARGS="-m slow" the slow ones
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and formatting
 	@$(BIN)/ruff check .

@@ -29,12 +29,9 @@ torch.save(net(*torch.load("inputs.pt")), "outputs.pt")
 @pytest.mark.parametrize(
     "settings",
     [
-        MLP,
         CONDITIONAL,
         (*MLP, "trick=[ema]", "objective=info"),
         ("architecture=mlp_maxout",),
-        ("architecture=mlp_salimans2016",),
-        ("architecture=dcgan", *IMAGES),
         ("architecture=dcgan", *IMAGES, "trick=[virtual_batch_norm]"),
         ("architecture=dcgan", *IMAGES, "trick=[spectral_norm]", "trick.spectral_norm.player=both"),
         ("architecture=autoencoder", *IMAGES, "objective=began"),

@@ -26,6 +26,7 @@ from gantool.errors import UsageError
 from gantool.game.updates import Alternating
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
+from gantool.runs.pictures import grid
 from image_files import BLUE, RED, save
 from toys import composed_game, plain
 
@@ -152,6 +153,9 @@ def test_a_slow_run_is_seen_as_often_as_its_time_allows(gantool: Gantool, monkey
 
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr(Assembly, "step", takes)
+    monkeypatch.setattr(
+        "gantool.runs.pictures.scatter", lambda _points, _real, path: grid(torch.zeros(1, 1, 8, 8), 1, path)
+    )
     assert gantool("train", *TINY, "minutes=60", "keep_last=99").code == 0
     drawn = sorted(int(path.stem.removeprefix("step_")) for path in (RUN / "samples").glob("step_*.png"))
     assert len(rows()) == 100 and rows()[0]["step"] == 2 and rows()[-1]["step"] == 120
@@ -234,10 +238,8 @@ def test_evaluating_nothing_is_told(gantool: Gantool) -> None:
         assert done.code == 0 and "done at step 4" in done.err
         return [line.split()[1] for line in done.err.splitlines() if "has nothing to measure: choose metrics" in line]
 
-    for setting in ("evaluate_every=2", "truncation=1"):
-        assert said(setting) == [setting]
-        assert said(setting, "metric=[modes]") == []
-    assert said() == []
+    assert said("evaluate_every=2", "truncation=1") == ["evaluate_every=2", "truncation=1"]
+    assert said("evaluate_every=2", "truncation=1", "metric=[modes]") == []
 
 
 def test_keep_last(gantool: Gantool) -> None:
@@ -486,8 +488,7 @@ def test_a_trick_added_on_resume_keeps_the_time_of_the_run(gantool: Gantool, lat
 
 
 @pytest.mark.parametrize(
-    "optimizer, option", [("sgd", "momentum=0.5"), ("rmsprop", "momentum=0.5"), ("rmsprop", "centered=true"),
-                          ("adam", "amsgrad=true"), ("adamw", "amsgrad=true")],
+    "optimizer, option", [("sgd", "momentum=0.5"), ("rmsprop", "centered=true"), ("adamw", "amsgrad=true")],
 )  # fmt: skip
 def test_an_option_of_the_optimizer_is_switched_on(gantool: Gantool, optimizer: str, option: str) -> None:
     """What it is to remember begins at nothing; what was remembered before stays."""
