@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,30 +130,35 @@ def test_a_smaller_budget_than_was_spent_is_told_as_it_is(gantool: Gantool) -> N
     assert status.read(RunFolder(RUN))["reason"] == "budget of 4 steps spent"
 
 
-def test_minutes_end_a_run(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def a_step_takes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """`a_step_takes(30)`: seconds, by a clock that nothing else moves on."""
+
+    def set_clock(seconds: float) -> None:
+        now, step = [0.0], Assembly.step
+
+        def takes(parts: Assembly) -> None:
+            now[0] += seconds
+            step(parts)
+
+        monkeypatch.setattr("time.monotonic", lambda: now[0])
+        monkeypatch.setattr(Assembly, "step", takes)
+
+    return set_clock
+
+
+def test_minutes_end_a_run(gantool: Gantool, a_step_takes: Callable[[float], None]) -> None:
     """By a clock that a step moves on by 50 ms: the third passes the budget of 120 ms, and is finished."""
-    now, step = [0.0], Assembly.step
-
-    def takes(parts: Assembly) -> None:
-        now[0] += 0.05
-        step(parts)
-
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr(Assembly, "step", takes)
+    a_step_takes(0.05)
     assert gantool("train", *TINY, "minutes=0.002", "tick_every=1").code == 0
     assert [row["seconds"] for row in rows()] == pytest.approx([0.05, 0.1, 0.15])
 
 
-def test_a_slow_run_is_seen_as_often_as_its_time_allows(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_run_is_seen_as_often_as_its_time_allows(
+    gantool: Gantool, a_step_takes: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A step takes half a minute of an hour: 100 rows are due, but there are 120 steps; 40 grids, one every 3 steps."""
-    now, step = [0.0], Assembly.step
-
-    def takes(parts: Assembly) -> None:
-        now[0] += 30
-        step(parts)
-
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr(Assembly, "step", takes)
+    a_step_takes(30)
     monkeypatch.setattr(
         "gantool.runs.pictures.scatter", lambda _points, _real, path: grid(torch.zeros(1, 1, 8, 8), 1, path)
     )
