@@ -77,6 +77,29 @@ def moved(optimizer, grads: torch.Tensor, written_out: bool) -> torch.Tensor:
     return weight.detach().clone()
 
 
+@pytest.mark.parametrize(("n", "k", "m"), [(3, 4, 5), (5, 4, 3), (3, 1, 5), (3, 4, 1), (1, 4, 5), (1, 4, 1)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_layers_are_products_and_biases(n, k, m, dtype):
+    """Forward and on the way back, against the same in float64, of numbers that bfloat16 holds."""
+    torch.manual_seed(0)
+    given, weight, bias, grad = (torch.randn(*shape).to(dtype) for shape in ((n, k), (m, k), (m,), (n, m)))
+
+    def layer(given, weight, bias, grad):
+        leaves = [each.detach().requires_grad_() for each in (given, weight, bias)]
+        made = torch.nn.functional.linear(*leaves)
+        return made.detach(), *torch.autograd.grad(made, leaves, grad)
+
+    ends: list[torch.Tensor] = []
+    module, tensors = traced(lambda: ends.extend(layer(given, weight, bias, grad)), [given], WRITTEN_OUT)
+    assert not [node for node in module.graph.nodes if "addmm" in str(node.target)]
+    theirs = layer(*(each.double() for each in (given, weight, bias, grad)))
+    for mine, exact in zip(ends, theirs, strict=True):
+        assert mine.dtype == dtype
+        torch.testing.assert_close(
+            mine.double(), exact, rtol=4 * torch.finfo(dtype).eps, atol=4 * torch.finfo(dtype).eps
+        )
+
+
 def duel(seed: int = 0) -> tuple[State, Rounds]:
     torch.manual_seed(seed)
     game = bilinear(1.0, 1.0, {"noise": InstanceNoise(0.1)})
@@ -195,6 +218,7 @@ class Sometimes:
 @pytest.mark.parametrize("wrong", [2, 3, 4])
 def test_what_is_wrong_now_and_then_is_found(monkeypatch, caplog, wrong):
     monkeypatch.setattr("torch._inductor.compile", Sometimes(wrong))
+    monkeypatch.setattr(compiled, "MORE", {})  # one try
     assert_all_is_as_if_nobody_had_wished_to_compile(caplog)
     assert "elsewhere" in told(caplog)[-1]
 
@@ -214,13 +238,15 @@ def test_in_the_first_call_kernels_may_be_tried(monkeypatch):
     assert torch.equal(ends[0].rng["cpu"], ends[1].rng["cpu"])
 
 
-def test_where_joined_kernels_are_wrong_others_are_compiled(monkeypatch, caplog):
-    monkeypatch.setattr(compiled, "MORE", {"cpu": compiled.MORE["cuda"]})
+@pytest.mark.parametrize("device", compiled.MORE)
+def test_what_is_wrong_when_compiled_boldly_is_compiled_more_plainly(monkeypatch, caplog, device):
+    monkeypatch.setattr(compiled, "MORE", {"cpu": compiled.MORE[device]})
+    bold = {"cpu": "cpp_wrapper", "cuda": "combo_kernels"}[device]
     seen = []
 
     def compiler(module, tensors, options):
-        seen.append(options["fallback_random"] and options.get("combo_kernels", False))
-        return forgets(module, tensors, options) if options.get("combo_kernels") else module
+        seen.append(options["fallback_random"] and options.get(bold, False))
+        return forgets(module, tensors, options) if options.get(bold) else module
 
     monkeypatch.setattr("torch._inductor.compile", compiler)
     state, rounds = duel()

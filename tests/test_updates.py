@@ -102,13 +102,30 @@ def test_simultaneous_is_one_step_of_each():
     assert (int(d.clock.now), int(g.clock.now)) == (1, 1)
 
 
-def test_players_that_move_at_once_may_share_their_fakes():
-    """Both see the one batch that G makes, and step by the gradients at the weights as they were."""
+class Shown(Trick):
+    """To D, images as they are."""
+
+    def view(self, image: Tensor) -> Tensor:
+        return image
+
+
+@pytest.mark.parametrize(("tricks", "passes"), [({}, 1), ({"shown": Shown}, 2)])
+def test_players_that_move_at_once_may_share_their_fakes(monkeypatch, tricks, passes):
+    """Both see the one batch that G makes, and step by the gradients at the weights as they were.
+
+    D judges it once, but for tricks that might show it another way in each turn.
+    """
     torch.manual_seed(0)
     made: list[Tensor] = []
-    game = small(NonSaturating)
+    judged: list[int] = []
+    game = small(NonSaturating, {name: trick() for name, trick in tricks.items()})
     game.nets["generator"].register_forward_hook(lambda net, given, image: made.append(image))
+    judge = game._judge
+    monkeypatch.setattr(
+        game, "_judge", lambda critic, image, label: (judged.append(len(image)), judge(critic, image, label))[1]
+    )
     Simultaneous(shared_fakes=True)(game, *players(game, 0.1))
+    assert len(judged) == passes
     moved = weights(game.nets)
     torch.manual_seed(0)
     game = small(NonSaturating)
@@ -148,6 +165,8 @@ def test_update_says_how_many_batches_it_draws(update, tricks):
 class Net(nn.Module):
     """D with a hidden layer."""
 
+    by_example = True
+
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(nn.Linear(1, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1))
@@ -170,9 +189,9 @@ class Noisy(nn.Module):
 OBJECTIVES = [Minimax, NonSaturating, LeastSquares, Wasserstein]
 
 
-def small(objective: type[Objective]) -> Game:
+def small(objective: type[Objective], tricks: dict[str, Trick] | None = None) -> Game:
     torch.manual_seed(0)
-    return Game(Noisy(), Net(), objective(), {}, Fixed(torch.linspace(-1, 1, 6)[:, None], latent_dim=2))
+    return Game(Noisy(), Net(), objective(), tricks or {}, Fixed(torch.linspace(-1, 1, 6)[:, None], latent_dim=2))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from gantool.engine.convolutions import Convolutions
+from gantool.engine.products import linear, product
 from gantool.engine.random import set_rng
 from gantool.engine.rounds import Play, Unfit
 from gantool.engine.state import Saved, State
@@ -227,18 +228,21 @@ def _sgd(
 
 
 def _norms(tensors: list[Tensor], ord: float = 2, dtype: torch.dtype | None = None) -> list[Tensor]:
-    """Of float32: as sums that join the loops which make the tensors."""
+    """Of float32: as sums, first of rows, that join the loops which make the tensors."""
     if ord != 2:
         return [torch.linalg.vector_norm(tensor, ord, dtype=dtype) for tensor in tensors]
-    return [tensor.to(dtype or tensor.dtype).square().sum().sqrt() for tensor in tensors]
+    squares = (tensor.to(dtype or tensor.dtype).square() for tensor in tensors)
+    return [(each.flatten(1).sum(1) if each.dim() > 1 and len(each) > 1 else each).sum().sqrt() for each in squares]
 
 
 ATEN = torch.ops.aten
-WRITTEN_OUT: dict[Any, Callable] = {  # kernels that the compiler takes for one operation each, and cannot trace
+WRITTEN_OUT: dict[Any, Callable] = {  # what the compiler takes for one operation each
     ATEN._fused_adam_.default: _adam,
     ATEN._fused_adamw_.default: _adamw,
     ATEN._fused_sgd_.default: _sgd,
     ATEN._foreach_norm.Scalar: _norms,
+    ATEN.mm.default: product,
+    ATEN.addmm.default: linear,
 }
 OPTIONS = {  # of the compiler: random numbers are torch's own, drawn in the order of the round (torch 2.11 moves them)
     "fallback_random": True,
@@ -247,6 +251,7 @@ OPTIONS = {  # of the compiler: random numbers are torch's own, drawn in the ord
     "loop_ordering_after_fusion": False,  # on CUDA its code fails on some rounds with an empty AssertionError (2.11)
 }
 MORE: dict[str, tuple[dict[str, Any], ...]] = {  # by device, what is tried in turn
+    "cpu": ({"cpp_wrapper": True}, {}),  # what calls the kernels is compiled too
     "cuda": ({"combo_kernels": True}, {}),  # what does not depend on each other is one kernel: fewer launches
 }
 DRAWS = (  # like a tensor, in the order in which it lies in memory: the compiler must leave it where it would lie

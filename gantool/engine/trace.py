@@ -29,6 +29,8 @@ def traced(
             return ()
 
         module = make_fx(played, decomposition_table=dict(instead or {}))(*tensors)
+    for node in module.graph.find_nodes(op="placeholder"):
+        node.meta.clear()  # values of the trace, which torch's C++ wrappers would take for the caller's
     return module, [*tensors, *_lifted(module)]
 
 

@@ -43,6 +43,13 @@ class Game(nn.Module):
         self.by_example = judges_by_example(self.nets["discriminator"])
 
     @property
+    def judges_once(self) -> bool:
+        """Is D's verdict on the same fakes by the same weights the same in both players' turns?"""
+        kinds = [type(hook) for hook in self.hooks.values()]
+        shown = all(kind.view is Trick.view and kind.replay is Trick.replay for kind in kinds)
+        return self.objective.critic and self.by_example and shown
+
+    @property
     def deployed(self) -> nn.Module:
         """The generator that is sampled and evaluated."""
         generator = self.nets["generator"]
@@ -91,10 +98,24 @@ class Game(nn.Module):
         """
         if not self.objective.critic:
             return torch.zeros((), device=next(self.parameters()).device, requires_grad=True), {}
+        loss, stats, _ = self._d_turn(critic, through_g, fakes)
+        return loss, stats
+
+    def losses(self) -> tuple[Tensor, Tensor, Stats]:
+        """D's and G's on the same fresh fakes, for a game that `judges_once`."""
+        fakes = self.fakes()
+        d_loss, d_stats, on_fake = self._d_turn(fakes=fakes, both=True)
+        g_loss, g_stats = self.g_loss(fakes=fakes, on_fake=on_fake)
+        return d_loss, g_loss, d_stats | g_stats
+
+    def _d_turn(
+        self, critic: Critic | None = None, through_g: bool = False, fakes: Fakes | None = None, both: bool = False
+    ) -> tuple[Tensor, Stats, Verdict]:
+        """D's loss, its columns, and its verdict on the fakes, which alone has the graph of G if it is for `both`."""
         real, label = self.source.reals()
         with torch.set_grad_enabled(through_g):
-            latent, fake, fake_label = fakes or self.fakes()
-        fake = fake if through_g else fake.detach()
+            latent, made, fake_label = fakes or self.fakes()
+        fake = made if through_g else made.detach()
         for hook in self.hooks.values():
             shown = hook.replay(fake, fake_label)
             if critic is None:
@@ -104,22 +125,26 @@ class Game(nn.Module):
         if self.objective.needs_labelled:
             image, known = self.source.labelled()
             turn = replace(turn, labelled=self._view(image), labelled_class=known)
-        on_real, on_fake = self._both(turn)
+        on_real, on_fake = self._both(replace(turn, fake=made) if both else turn)
         if critic is None:
             self._watch(on_real)
         loss = self.objective.d_loss(turn, on_real, on_fake)
         penalties = ((name, hook.d_penalty(turn, on_real, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("d", loss, penalties)
-        return total, stats | self._verdicts(turn, on_real, on_fake)
+        return total, stats | self._verdicts(turn, on_real, on_fake), on_fake
 
     def g_reals(self, ahead: bool = False) -> bool:
         """Does G's turn draw reals? `ahead`: against a D whose weights depend on G's."""
         return self.needs_real or (ahead and self.objective.zero_sum)
 
     def g_loss(
-        self, critic: Critic | None = None, through_d: bool = False, fakes: Fakes | None = None
+        self,
+        critic: Critic | None = None,
+        through_d: bool = False,
+        fakes: Fakes | None = None,
+        on_fake: Verdict | None = None,
     ) -> tuple[Tensor, Stats]:
-        """G's loss on fresh latents, or on these fakes (and, where they matter, fresh reals).
+        """G's loss on fresh latents, or on these fakes, judged already or not (and, where they matter, fresh reals).
 
         With a `critic`, whose weights depend on G's, G lowers the whole value of a zero-sum game, that of reals too.
         `through_d` keeps the graph of D on reals, for update rules that differentiate by its weights too.
@@ -132,7 +157,7 @@ class Game(nn.Module):
         turn = self._turn(real, label, self._view(fake), fake_label, latent, critic)
         if critic is None and not through_d:
             turn = replace(turn, judge=partial(_unless_fixed, turn.judge))
-        on_fake = self._heeded(turn.judge(turn.fake, fake_label))
+        on_fake = self._heeded(on_fake or turn.judge(turn.fake, fake_label))
         if critic is not None and self.objective.zero_sum:
             loss = -self.objective.d_loss(turn, turn.judge(real, label), on_fake)
         else:

@@ -33,9 +33,12 @@ class Player:
         self.clock = Clock().to(self.parameters[0].device)
         self.previous: list[Tensor] = []  # displacements of the step before, where the update is optimistic
 
-    def grads(self, loss: Tensor, create_graph: bool = False) -> Sequence[Tensor]:
+    def grads(self, loss: Tensor, create_graph: bool = False, keep_graph: bool = False) -> Sequence[Tensor]:
         """Gradients for this player's parameters alone: nothing is computed for the other's."""
-        return torch.autograd.grad(loss, self.parameters, create_graph=create_graph, materialize_grads=True)
+        keep = create_graph or keep_graph
+        return torch.autograd.grad(
+            loss, self.parameters, retain_graph=keep, create_graph=create_graph, materialize_grads=True
+        )
 
     def apply(self, grads: Sequence[Tensor], optimistic: bool = False) -> None:
         """One step of the optimiser. A schedule scales its displacement: torch's optimisers are linear in lr.

@@ -58,7 +58,8 @@ class Alternating:
 class Simultaneous:
     """Both players step at once, from the same weights (simultaneous ascent; Mescheder et al. 2017, section 2).
 
-    With `shared_fakes` they see the same ones, which are generated once, as in the released code of 2014.
+    With `shared_fakes` they see the same ones, which are generated once, as in the released code of 2014, and judged
+    once, where D's verdict is the same in both turns.
     """
 
     discriminator_steps = 1
@@ -79,6 +80,9 @@ class Simultaneous:
 
     def field(self, game: Game, d: Player, g: Player) -> tuple[Stats, Sequence[Tensor], Sequence[Tensor]]:
         """Columns, and each player's gradients, at the present weights."""
+        if self.shared_fakes and game.judges_once:
+            d_loss, g_loss, stats = game.losses()
+            return stats, d.grads(d_loss, keep_graph=True), g.grads(g_loss)
         shared = game.fakes() if self.shared_fakes else None
         d_loss, d_stats = game.d_loss(fakes=shared)
         d_grads = d.grads(d_loss)
