@@ -103,6 +103,17 @@ def test_a_gradient_that_lies_otherwise_in_memory_moves_the_same_weights(rule, s
     assert torch.allclose(*ends, atol=1e-6)
 
 
+@pytest.mark.parametrize("way", ["foreach", "differentiable", "fused"])
+def test_a_way_of_stepping_that_is_asked_for_is_taken(way):
+    """torch refuses two of them at once. The first step of Adam is lr, whatever the gradient."""
+    weight = torch.nn.Parameter(torch.zeros(3))
+    player = Player([weight], partial(torch.optim.Adam, lr=0.1, **{way: True}))
+    player.apply([torch.tensor([1.0, -2.0, 4.0])])
+    (group,) = player.optimizer.param_groups
+    assert [name for name in ("foreach", "differentiable", "fused") if group[name]] == [way]
+    assert torch.allclose(weight, torch.tensor([-0.1, 0.1, -0.1]))
+
+
 def test_a_penalised_convolution_moves_as_its_gradients_say(compose):
     """Its weights lie channels last, their gradients through a penalty do not. One step of SGD is -lr times each."""
     small = [f"architecture.{player}.features=4" for player in ("generator", "discriminator")]

@@ -154,5 +154,6 @@ def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> di
     known = inspect.signature(getattr(optimizer, "func", optimizer)).parameters
     given = getattr(optimizer, "keywords", {})
     device = parameters[0].device.type
-    options = {"fused": device in ("cpu", "cuda"), "capturable": device == "cuda"}
+    other = given.get("foreach") or given.get("differentiable")  # ways of the optimiser's own that exclude it
+    options = {"fused": device in ("cpu", "cuda") and not other, "capturable": device == "cuda"}
     return {name: True for name, wanted in options.items() if wanted and name in known and name not in given}
