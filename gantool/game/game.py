@@ -44,7 +44,7 @@ class Game(nn.Module):
 
     @property
     def judges_once(self) -> bool:
-        """Is D's verdict on the same fakes by the same weights the same in both players' turns?"""
+        """Is D's verdict on the same fakes by the same weights the same in both players' turns, but for dropout?"""
         kinds = [type(hook) for hook in self.hooks.values()]
         shown = all(kind.view is Trick.view and kind.replay is Trick.replay for kind in kinds)
         return self.objective.critic and self.by_example and shown
@@ -111,7 +111,7 @@ class Game(nn.Module):
     def _d_turn(
         self, critic: Critic | None = None, through_g: bool = False, fakes: Fakes | None = None, both: bool = False
     ) -> tuple[Tensor, Stats, Verdict]:
-        """D's loss, its columns, and its verdict on the fakes, which alone has the graph of G if it is for `both`."""
+        """D's loss, its columns, and its verdict on the fakes, which has the graph of G if it is for `both`."""
         real, label = self.source.reals()
         with torch.set_grad_enabled(through_g):
             latent, made, fake_label = fakes or self.fakes()
