@@ -251,7 +251,8 @@ OPTIONS = {  # of the compiler: random numbers are torch's own, drawn in the ord
     "loop_ordering_after_fusion": False,  # on CUDA its code fails on some rounds with an empty AssertionError (2.11)
 }
 MORE: dict[str, tuple[dict[str, Any], ...]] = {  # by device, what is tried in turn
-    "cpu": ({"cpp_wrapper": True}, {}),  # what calls the kernels is compiled too
+    # what calls the kernels is compiled too; or sums are rounded where they would be, as a maximum and its slope need
+    "cpu": ({"cpp_wrapper": True}, {"emulate_precision_casts": True}),
     "cuda": ({"combo_kernels": True}, {}),  # what does not depend on each other is one kernel: fewer launches
 }
 DRAWS = (  # like a tensor, in the order in which it lies in memory: the compiler must leave it where it would lie
