@@ -42,6 +42,17 @@ def gantool_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     root.handlers[:], root.level, logging.raiseExceptions = before
 
 
+TINY = (
+    "dataset=ring", "dataset.size=200", "batch_size=16", "architecture.generator.hidden=[8]",
+    "architecture.discriminator.hidden=[8]", "logger=[]", "hydra.run.dir=run",
+)  # fmt: skip
+RUN = Path("run")  # of a training with these
+
+
+def rows() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (RUN / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 

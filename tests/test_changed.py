@@ -1,6 +1,5 @@
 """Going on with other settings, data or metrics: what changes, what is told, what is refused."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
+from cli_helpers import RUN, TINY, Gantool, files, gantool_fixture, rows  # noqa: F401 (one is a fixture)
 from gantool.commands.measuring import Metrics
 from gantool.commands.planning import check_classes, check_use
 from gantool.config.build import Builder
@@ -23,16 +22,6 @@ from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
 from image_files import BLUE, RED, save
 from toys import composed_game, plain
-
-TINY = (
-    "dataset=ring", "dataset.size=200", "batch_size=16", "architecture.generator.hidden=[8]",
-    "architecture.discriminator.hidden=[8]", "logger=[]", "hydra.run.dir=run",
-)  # fmt: skip
-RUN = Path("run")
-
-
-def rows() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (RUN / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 def players() -> dict[str, Any]:

@@ -13,23 +13,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
+from cli_helpers import RUN, TINY, Gantool, files, gantool_fixture, rows  # noqa: F401 (one is a fixture)
 from gantool.commands.assembly import Assembly
 from gantool.config.build import Builder
 from gantool.engine.loop import Clock, Plan
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
 from gantool.runs.pictures import grid
-
-TINY = (
-    "dataset=ring", "dataset.size=200", "batch_size=16", "architecture.generator.hidden=[8]",
-    "architecture.discriminator.hidden=[8]", "logger=[]", "hydra.run.dir=run",
-)  # fmt: skip
-RUN = Path("run")
-
-
-def rows() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (RUN / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *signals: signal.Signals) -> Any:

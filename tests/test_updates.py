@@ -109,8 +109,9 @@ class Shown(Trick):
         return image
 
 
+@pytest.mark.parametrize("objective", [Minimax, NonSaturating, LeastSquares, Wasserstein])
 @pytest.mark.parametrize(("tricks", "passes"), [({}, 1), ({"shown": Shown}, 2)])
-def test_players_that_move_at_once_may_share_their_fakes(monkeypatch, tricks, passes):
+def test_players_that_move_at_once_may_share_their_fakes(monkeypatch, objective, tricks, passes):
     """Both see the one batch that G makes, and step by the gradients at the weights as they were.
 
     D judges it once, but for tricks that might show it another way in each turn.
@@ -118,7 +119,7 @@ def test_players_that_move_at_once_may_share_their_fakes(monkeypatch, tricks, pa
     torch.manual_seed(0)
     made: list[Tensor] = []
     judged: list[int] = []
-    game = small(NonSaturating, {name: trick() for name, trick in tricks.items()})
+    game = small(objective, {name: trick() for name, trick in tricks.items()})
     game.nets["generator"].register_forward_hook(lambda net, given, image: made.append(image))
     judge = game._judge
     monkeypatch.setattr(
@@ -128,7 +129,7 @@ def test_players_that_move_at_once_may_share_their_fakes(monkeypatch, tricks, pa
     assert len(judged) == passes
     moved = weights(game.nets)
     torch.manual_seed(0)
-    game = small(NonSaturating)
+    game = small(objective)
     before, fakes = weights(game.nets), game.fakes()
     losses = {"discriminator": game.d_loss(fakes=fakes)[0], "generator": game.g_loss(fakes=fakes)[0]}
     grads = [
