@@ -8,6 +8,7 @@ import torch
 
 from gantool.commands.assembly import Assembly
 from gantool.config.build import Builder
+from gantool.errors import UsageError
 from gantool.game.player import Player
 from toys import composed_game, plain, weights
 
@@ -112,6 +113,12 @@ def test_a_way_of_stepping_that_is_asked_for_is_taken(way):
     (group,) = player.optimizer.param_groups
     assert [name for name in ("foreach", "differentiable", "fused") if group[name]] == [way]
     assert torch.allclose(weight, torch.tensor([-0.1, 0.1, -0.1]))
+
+
+@pytest.mark.parametrize("asked", [{"foreach": True, "fused": True}, {"foreach": "maybe"}])
+def test_two_ways_of_stepping_or_none_that_is_true_are_refused(asked):
+    with pytest.raises(UsageError, match="let one of fused, foreach and differentiable be true"):
+        Player([torch.nn.Parameter(torch.zeros(3))], partial(torch.optim.Adam, lr=0.1, **asked))
 
 
 def test_a_penalised_convolution_moves_as_its_gradients_say(compose):

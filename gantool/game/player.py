@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gantool.errors import UsageError
 from gantool.game.hooks import Clock
 from gantool.game.schedules import Schedule
 
 BESIDES = {"momentum": "momentum_buffer", "amsgrad": "max_exp_avg_sq", "centered": "grad_avg"}  # kept with an option
+WAYS = ("fused", "foreach", "differentiable")  # of stepping, of torch's optimisers
 log = logging.getLogger(__name__)
 
 
@@ -150,10 +152,18 @@ _spare_compiler()
 
 
 def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> dict[str, bool]:
-    """fused where there is such a kernel; capturable on CUDA, so that a CUDA graph may hold the step."""
+    """fused where there is such a kernel; capturable on CUDA, so that a CUDA graph may hold the step.
+
+    Raises UsageError for two ways of stepping at once, which torch's optimisers have no answer to.
+    """
     known = inspect.signature(getattr(optimizer, "func", optimizer)).parameters
     given = getattr(optimizer, "keywords", {})
     device = parameters[0].device.type
-    other = given.get("foreach") or given.get("differentiable")  # ways of the optimiser's own that exclude it
-    options = {"fused": device in ("cpu", "cuda") and not other, "capturable": device == "cuda"}
+    asked = [name for name in WAYS if given.get(name)]
+    if len(asked) > 1 or any(given[name] is not True for name in asked):
+        told = ", ".join(f"{name}={given[name]}" for name in asked).lower()
+        raise UsageError(
+            f"let one of {WAYS[0]}, {WAYS[1]} and {WAYS[2]} be true, as an optimizer steps in one way: it has {told}"
+        )
+    options = {"fused": device in ("cpu", "cuda") and not asked, "capturable": device == "cuda"}
     return {name: True for name, wanted in options.items() if wanted and name in known and name not in given}
