@@ -175,11 +175,12 @@ def percent(values: Spread) -> str:
 
 
 class Steps(NamedTuple):
-    """A contender whose windows are so many steps long."""
+    """A contender whose windows are so many steps long, after as many: a process that waited begins slowly."""
 
     process: Process
 
     def window(self, steps: float) -> Window:
+        self.process.ask("steps", count=int(steps))
         return Window(*self.process.ask("steps", count=int(steps)))
 
 
