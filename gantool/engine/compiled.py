@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from gantool.engine.convolutions import Convolutions
+from gantool.engine.narrow import narrow
 from gantool.engine.products import linear, product
 from gantool.engine.random import set_rng
 from gantool.engine.rounds import Play, Unfit
@@ -147,6 +148,7 @@ class Compiler:
             ATEN.convolution_backward.default: layers.backward,
         }
         module, tensors = traced(play, list(self.state.tensors().values()), written_out)
+        narrow(module, tensors)
         log.info("compiling a step of %d operations, once; Ctrl-C waits for it", len(module.graph.nodes) - len(tensors))
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # precision=fp32 means it
