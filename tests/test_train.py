@@ -52,7 +52,7 @@ def test_a_run_writes_what_outputs_readme_promises(gantool: Gantool) -> None:
     assert rows()[-1].keys() >= {"d_loss", "g_loss", "d_accuracy_real", "images_per_second", "modes_covered"}
 
 
-def test_tensorboard_holds_the_rows(gantool: Gantool) -> None:
+def test_tensorboard_holds_the_rows_and_the_grids_as_they_are(gantool: Gantool) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert gantool("train", *TINY, "steps=6", "tick_every=2", "logger=[tensorboard]").code == 0
@@ -61,6 +61,8 @@ def test_tensorboard_holds_the_rows(gantool: Gantool) -> None:
     seen = [(event.step, event.value) for event in events.Scalars("discriminator/loss")]
     assert [step for step, _ in seen] == [2, 4, 6]
     assert [value for _, value in seen] == pytest.approx([row["d_loss"] for row in rows()])
+    shown = {event.step: event.encoded_image_string for event in events.Images("samples")}
+    assert shown == {step: (RUN / f"samples/step_{step:08}.png").read_bytes() for step in (0, 6)}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def narrow(module: GraphModule, tensors: Sequence[Tensor]) -> None:
     found |= dict(zip(module.graph.find_nodes(op="placeholder"), tensors, strict=True))
     shapes: Shapes = {node: tuple(tensor.shape) for node, tensor in found.items() if hasattr(tensor, "shape")}
     for node in slices:
-        source, *which = node.args if node.users else (None,)
+        source, *which = node.args  # None, ... of what was left out above
         if source in shapes and which[:1] == [0] and len(which) == 3 and None not in which:
             start, end = which[1], min(which[2], shapes[source][0])
             rows = _Rows(shapes, start, end).of(source) if 0 <= start < end else None
