@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from gantool.runs.pictures import FAKE, OTHERS, REAL, D, G, new_figure, write_figure
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SMOOTHED = 30  # points from which on a smoothed line is drawn over the raw one
+PANEL = 5.4, 2.9  # inches that each takes: to fit a layout to what is drawn takes as long as to draw it
+LETTERS = 70  # of a title above one
 STYLES = ("-", "--", ":", "-.")  # of lines, where there are more than colours
 COLOURS = (D, G, *OTHERS)
 Rows = list[dict[str, Any]]
@@ -24,15 +27,20 @@ def draw(rows: list[dict[str, Any]], path: Path, title: str = "") -> None:
         return
     wide = min(len(panels), 2)
     high = -(-len(panels) // wide)
-    figure = new_figure(5.4 * wide, 2.9 * high + (0.6 if title else 0.3))
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left", wrap=True)
+    lines = wrap(title, LETTERS * wide)
+    width, height = PANEL[0] * wide, PANEL[1] * high + 0.7 + 0.2 * len(lines)
+    figure = new_figure(width, height, fitted=False)
+    figure.suptitle("\n".join(lines), fontsize=10, x=0.08 / width, y=1 - 0.06 / height, ha="left", va="top")
     for index, (heading, names) in enumerate(panels.items()):
-        axes = figure.add_subplot(high, wide, index + 1)
+        left, bottom = PANEL[0] * (index % wide) + 0.7, PANEL[1] * (high - 1 - index // wide) + 0.6
+        axes = figure.add_axes((left / width, bottom / height, (PANEL[0] - 0.85) / width, (PANEL[1] - 0.65) / height))
         for name, (label, colour) in names.items():
             _line(axes, rows, name, label, colour, raw=heading == name)
         _dress(axes, heading, rows, top=index < wide, bottom=index >= len(panels) - wide)
     if len(rows) >= SMOOTHED:
-        figure.supxlabel("faint: as measured; bold: running median", fontsize=8, color="#777777", x=0.99, ha="right")
+        figure.supxlabel(
+            "faint: as measured; bold: running median", fontsize=8, color="#777777", x=0.99, y=0.06 / height, ha="right"
+        )
     write_figure(figure, path)
 
 
