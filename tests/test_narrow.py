@@ -30,21 +30,43 @@ def overwritten(x: Tensor) -> Tensor:
 
 def joined_and_overwritten(x: Tensor) -> Tensor:
     kept = x * 1
-    both = torch.cat([kept, x + 1])
+    both = torch.cat([torch.zeros_like(x), kept])
     kept.zero_()
-    return both[:6]
+    return both[6:]
+
+
+def changed_in_place(x: Tensor) -> Tensor:
+    made = x @ WEIGHT
+    made.mul_(2)
+    return made[2:4]
+
+
+def joined(x: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(x), x.tanh()])
+
+
+def squared(x: Tensor) -> Tensor:
+    return (lambda made: made * made)(x @ WEIGHT)
 
 
 CASES: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {  # of 6 rows; those that are multiplied
     "of a layer": (lambda x: layer(x)[2:4], 2),
     "of a picture": (lambda x: layer(x).view(6, 2, 2)[2:4].sum(), 2),
-    "of what was joined": (lambda x: layer(torch.cat([x, x + 1]))[6:], 6),
-    "of what was joined otherwise": (lambda x: layer(torch.cat([x, x + 1]))[5:8], 3),
+    "of a part": (lambda x: layer(joined(x))[6:], 6),
+    "of two parts": (lambda x: layer(joined(x))[5:8], 3),
+    "of a part beside others": (lambda x: layer(torch.cat([x, x + 1]))[6:], 6),
+    "of a part beside others in size": (lambda x: layer(torch.cat([x, x], 1)[:, 1:4])[0:3], 3),
+    "of a part of another layout": (lambda x: torch.cat([x, x.t().clone().t()])[6:].reshape(3, 6).sum(), 0),
+    "of a part of another type": (lambda x: torch.cat([torch.zeros_like(x).double(), x])[6:] @ WEIGHT.double(), 6),
     "of a part that is the same for all": (lambda x: (x @ WEIGHT * x.mean(0, keepdim=True).sum())[4:], 2),
+    "of columns that are the same for all": (lambda x: ((x @ x.t()) * x.sum(1))[2:4], 3),
     "of two": (lambda x: (x @ WEIGHT + x.square() @ WEIGHT)[1:3], 2 * 2),
+    "of one that is read twice": (lambda x: squared(x)[2:4], 2),
     "of half precision": (lambda x: (x.bfloat16() @ WEIGHT.bfloat16()).float()[:3], 3),
+    "past the end": (lambda x: layer(x)[2:99], 4),
     "of what is overwritten later": (overwritten, 2),
     "of a part that is overwritten later": (joined_and_overwritten, 0),
+    "of what is changed in place": (changed_in_place, 6),
     "of what all is asked for": (lambda x: (lambda made: made[2:4] + made.sum())(layer(x)), 6),
     "of what depends on other rows": (lambda x: layer(x).softmax(0)[2:4], 6),
     "of columns": (lambda x: layer(x)[:, 1:2], 6),

@@ -147,6 +147,9 @@ def test_diversity_compares_classes_with_themselves():
     assert measure(100.0 * wanted[:, None]) == 0.0
     half = 100.0 * wanted + torch.arange(40) // 4 % 2 - 0.5  # five at each end: 25 of 45 pairs differ, by half as much
     assert 0.4 < measure(half[:, None]) < 0.6
+    many = torch.arange(3000) % 3  # more than are measured; the classes spread by 1, 2 and 3
+    far = (torch.randn(3000, 2, generator=torch.Generator().manual_seed(0)).T * (1 + many)).T
+    assert Diversity(Images(far, many, tuple("abc")), many, 0)(far) == pytest.approx(1, abs=0.1)
     blind = Diversity(data, torch.full((40,), -1), 0)
     assert 0.7 < blind(100.0 * wanted[:, None]) < 1.3
 

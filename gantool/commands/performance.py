@@ -158,7 +158,7 @@ def overhead(options: Options) -> Iterator[str]:
 
     settings, budget = ["experiment=bench_mlp", *data("bench_mlp", options), *options.settings], BUDGET[options.device]
     tick = plan_of(composed(*settings, f"steps={budget}"), ()).beat
-    with Process(SUBJECT, {"play": "gantool", "config": composed(*settings)}) as process:
+    with Process(SUBJECT, {"play": "gantool", "config": composed(*settings, f"steps={budget}")}) as process:
         process.answer()
         whole = Whole((*settings, f"steps={budget // SHORTER}", f"tick_every={tick // SHORTER}"))
         windows = take_turns([whole, Steps(process)], min(options.rounds, 5), 0.4 * budget // SHORTER, PAUSE)
@@ -167,8 +167,10 @@ def overhead(options: Options) -> Iterator[str]:
     yield options.heading("What rows, grids and checkpoints cost")
     yield ""
     yield f"How much longer `gantool train {' '.join(settings)} steps={budget}` takes, with all that it writes at the"
-    yield "defaults meanwhile, TensorBoard too, than as many steps alone. What it writes is timed in one of"
-    yield f"{' '.join(whole.settings[-2:])}, which writes as much in a tenth of the steps. {where(facts)}:"
+    yield "defaults meanwhile, TensorBoard too, than as many steps alone. Measured on a run of a tenth of the steps,"
+    yield f"`{' '.join(whole.settings[-2:])}`, which writes as many rows, grids and checkpoints: of what its fifth to"
+    yield "eighth tenth take longer a tenth is counted. Microseconds of the host that every step takes are not in it."
+    yield f"{where(facts)}:"
     yield ""
     yield f"**{percent(lost)}** (goal: at most {OVERHEAD_GOAL:.0%})"
 

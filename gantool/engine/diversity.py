@@ -13,7 +13,8 @@ class Diversity:
     """Mean distance between samples, as a share of that between as many examples of the data, each within its class."""
 
     def __init__(self, images: Images, label: Tensor, seed: int):
-        """`label` (N,) are those of the samples to come; -1 = of any class."""
+        """`label` (N,) are those of the samples to come; -1 = of any class. Of many the first are measured."""
+        label = label[:MOST]
         self.label = label
         chosen = alike(images.labels, label, seed)
         known = images.labels[chosen] if bool((label >= 0).any()) else torch.full_like(chosen, -1)
@@ -21,7 +22,7 @@ class Diversity:
 
     def __call__(self, samples: Tensor) -> float | None:
         """(N, *data shape) on the CPU; None where no class has two of them, or the data does not vary."""
-        mine = spread(samples, self.label)
+        mine = spread(samples[:MOST], self.label)
         return mine / self.ofdata if mine is not None and self.ofdata else None
 
 
@@ -35,11 +36,8 @@ def alike(labels: Tensor, wanted: Tensor, seed: int) -> Tensor:
 
 
 def spread(examples: Tensor, label: Tensor) -> float | None:
-    """(N, *data shape), (N,) -> mean Euclidean distance between two of one label; None where there are no two.
-
-    Of the first examples, if they are many.
-    """
-    flat, label = examples[:MOST].flatten(1).double(), label[:MOST]
+    """(N, *data shape), (N,) -> mean Euclidean distance between two of one label; None where there are no two."""
+    flat = examples.flatten(1).double()
     flat = flat - flat.mean(dim=0)  # distances come from products, which are exact near 0
     classes = [flat[label == each] for each in label.unique()]
     pairs = sum(len(each) * (len(each) - 1) for each in classes)

@@ -150,8 +150,8 @@ def scatter(
     many is a path, to the next of its row, the rows in colours of their own.
     The ends of both axes follow from the real points, so that frames of a run agree.
     """
-    figure = new_figure(SCATTER / 100, SCATTER / 100, fitted=False)  # which takes as long as to draw it
-    axes = figure.add_axes((0.1, 0.06, 0.86, 0.86))
+    figure = new_figure(SCATTER / 100, SCATTER / 100)
+    axes = figure.add_subplot()
     fake, real = _finite(points), None if reference is None else _finite(reference)
     if fake.shape[1] == 1:
         _histograms(axes, fake[:, 0], None if real is None else real[:, 0])
@@ -165,7 +165,7 @@ def scatter(
         for others in () if joined is None else joined.unbind(dim=1):
             ends = ([points[:, axis].numpy(), others[:, axis].numpy()] for axis in (0, 1))
             axes.plot(*ends, color=FAKE, linewidth=0.6, alpha=0.5, scalex=False, scaley=False)
-    figure.legend(loc="upper right", ncols=2, fontsize=8, markerscale=1.5, frameon=False)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=8, markerscale=1.5, frameon=False)
     write_figure(figure, path)
 
 
