@@ -40,7 +40,7 @@ PAYS_FROM = {"cpu": 30_000, "cuda": 60_000}  # steps: until they have made up fo
 def is_wanted(how: str, steps: int, nets: nn.Module, device: torch.device) -> bool:
     """`how` is auto, off or step; auto: if a run of so many steps ends sooner when they are compiled.
 
-    On a CPU an operation takes about 80 ms to compile, once, and 5 us less in each step; convolutions are as fast
+    On a CPU an operation takes 20 to 80 ms to compile, once, and 5 us less in each step; convolutions are as fast
     without. On a GPU 20 to 25 ms, and 0.4 to 0.9 us; but a run that is to repeat itself bit for bit has to do without
     kernels that are chosen by their time.
     """
