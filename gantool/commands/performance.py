@@ -157,8 +157,9 @@ def overhead(options: Options) -> Iterator[str]:
     from gantool.commands.planning import plan_of
 
     settings, budget = ["experiment=bench_mlp", *data("bench_mlp", options), *options.settings], BUDGET[options.device]
-    tick = plan_of(composed(*settings, f"steps={budget}"), ()).beat
-    with Process(SUBJECT, {"play": "gantool", "config": composed(*settings, f"steps={budget}")}) as process:
+    config = composed(*settings, f"steps={budget}")
+    tick = plan_of(config, ()).beat
+    with Process(SUBJECT, {"play": "gantool", "config": config}) as process:
         process.answer()
         whole = Whole((*settings, f"steps={budget // SHORTER}", f"tick_every={tick // SHORTER}"))
         windows = take_turns([whole, Steps(process)], min(options.rounds, 5), 0.4 * budget // SHORTER, PAUSE)

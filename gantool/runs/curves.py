@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SMOOTHED = 30  # points from which on a smoothed line is drawn over the raw one
 PANEL = 5.4, 2.9  # inches that each takes: to fit a layout to what is drawn takes as long as to draw it
-LETTERS = 70  # of a title above one
+LETTERS = 70  # of a line of the title, above one panel
 STYLES = ("-", "--", ":", "-.")  # of lines, where there are more than colours
 COLOURS = (D, G, *OTHERS)
 Rows = list[dict[str, Any]]
