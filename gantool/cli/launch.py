@@ -15,6 +15,7 @@ from typing import Any
 import hydra
 
 from gantool.cli import argv as arguments
+from gantool.cli import search
 from gantool.cli.bugs import report_bug
 from gantool.cli.errors import Asked, explain, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, OWN_FOLDERS, Folders, Job, Stopped
@@ -90,6 +91,9 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
         if command in (*KEEP_FOLDER, *COMPARED):
             _refuse_shared(overrides)
         _check_values(command, overrides)
+        if command == "train":
+            fixed = [override for override, parsed in _parsed(overrides) if not parsed.is_sweep_override()]
+            overrides += search.aimed(fixed, lambda chosen: _composed(command, flags, chosen))
     if multirun and not any(override.startswith(NAMES) for override in overrides):
         shared = ",".join(map(arguments.quoted, _shared(overrides)))
         overrides.append(f"{NAMES}=[{shared}]")
