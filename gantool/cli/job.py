@@ -54,10 +54,14 @@ class Shared(UsageError):
 class Job:
     """A command as a Hydra task. Pickled by reference to this class, so any launcher can carry it to a worker."""
 
+    stopped: ClassVar[str | None] = None  # the launch whose job a person stopped in this process: no other one begins
+
     def __init__(self, command: str, launch: str):
         self.command, self.launch = command, launch  # `launch` is the mark of one call of a sweep
 
     def __call__(self, cfg: DictConfig) -> Any:
+        if Job.stopped == self.launch:
+            raise KeyboardInterrupt
         hydra = HydraConfig.get()
         if hydra.runtime.cwd not in sys.path:  # last, so that it shadows nothing: there the user's own classes are
             sys.path.append(hydra.runtime.cwd)
@@ -73,6 +77,8 @@ class Job:
                     return self._run_in(folder, cfg, list(hydra.overrides.task), call)
             return self._run(cfg)
         except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt):
+                Job.stopped = self.launch
             return _failed(error, folder, sweep, call)
 
     def _run(self, cfg: DictConfig) -> Any:

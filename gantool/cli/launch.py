@@ -7,7 +7,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import hydra
 
 from gantool.cli import argv as arguments
-from gantool.cli import search
+from gantool.cli import search, workers
 from gantool.cli.bugs import report_bug
 from gantool.cli.errors import Asked, explain, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, OWN_FOLDERS, Folders, Job, Stopped
@@ -26,6 +26,7 @@ from gantool.config.signature import signature
 from gantool.config.values import check_value
 from gantool.errors import UsageError
 from gantool.runs import curves, growth, resume, sweep
+from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder, find
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,9 @@ def run(command: str, argv: Sequence[str]) -> int:
         flags, overrides = arguments.split(argv)
         asked = Asked(tuple(overrides), (conf_dir(), *map(Path, arguments.config_dirs(flags))), command)
         _warn_of_namesakes(command, arguments.config_dirs(flags))
-        through_hydra(command, [f"gantool {command}", *flags, *_prepared(command, flags, overrides)], mark)
+        line = [f"gantool {command}", *flags, *_prepared(command, flags, overrides)]
+        with workers.let_save(lambda: _begun(mark)) if workers.are_ours(line) else nullcontext():
+            through_hydra(command, line, mark)
         code = 0
     except SystemExit as end:  # argparse, and the end of --help
         code = end.code if isinstance(end.code, int) else 2
@@ -61,6 +64,11 @@ def run(command: str, argv: Sequence[str]) -> int:
         except Exception as error:  # not the configuration's: the jobs have run
             code = show(command, explain(error) or report_bug(error), error)
     return code
+
+
+def _begun(mark: str) -> list[Path]:
+    """The folders of the jobs that this call of a sweep has begun."""
+    return [Folders.sweep / name for name in Call(Folders.sweep, mark).jobs()] if Folders.sweep else []
 
 
 def _warn_of_namesakes(command: str, folders: Iterable[str]) -> None:

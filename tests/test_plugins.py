@@ -1,0 +1,140 @@
+"""Hydra's plugins, as the extras install them: jobs at once with joblib, which Ctrl-C lets save; Optuna's search."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli_helpers import read_status
+from gantool.cli import workers
+from gantool.cli.job import Job
+from gantool.runs import status
+from gantool.runs.folder import RunFolder
+
+ROOT = Path(__file__).parents[1]
+
+
+# ------------------------------------------------------------------------------------------- without the plugins
+
+
+def running(folder: Path) -> Path:
+    folder.mkdir()
+    status.update(RunFolder(folder), state="running", **status.process())
+    return folder
+
+
+def test_ctrl_c_waits_for_the_jobs_to_save(tmp_path: Path):
+    folders = [running(tmp_path / name) for name in ("one", "two")]
+    before = signal.getsignal(signal.SIGINT)
+
+    def save() -> None:
+        for folder in folders:
+            time.sleep(0.3)
+            status.update(RunFolder(folder), state="interrupted")
+
+    saving = threading.Thread(target=save)
+    with pytest.raises(KeyboardInterrupt), workers.let_save(lambda: folders):
+        saving.start()
+        os.kill(os.getpid(), signal.SIGINT)
+    assert [read_status(folder)["state"] for folder in folders] == ["interrupted"] * 2
+    saving.join()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path):
+    folder = running(tmp_path / "one")
+    again = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+    with pytest.raises(KeyboardInterrupt), workers.let_save(lambda: [folder]):
+        again.start()
+        os.kill(os.getpid(), signal.SIGINT)
+    assert read_status(folder)["state"] == "running"
+
+
+def test_no_job_is_waited_for_longer_than_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It may not have heard: `kill -INT` reaches one process."""
+    monkeypatch.setattr(workers, "LONGEST", 0.3)
+    folder = running(tmp_path / "one")
+    with pytest.raises(KeyboardInterrupt), workers.let_save(lambda: [folder]):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_only_jobs_that_end_with_us_are_waited_for():
+    assert workers.are_ours(["seed=1,2", "hydra/launcher=joblib"])
+    assert not workers.are_ours(["seed=1,2"])
+    assert not workers.are_ours(["hydra/launcher=submitit_slurm"])
+
+
+def test_a_worker_that_was_stopped_begins_no_other_job(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Job, "stopped", "this launch")
+    with pytest.raises(KeyboardInterrupt):
+        Job("train", "this launch")(None)  # type: ignore[arg-type]  # it is not looked at
+
+
+# ---------------------------------------------------------------------------------------------- with the plugins
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of a process that has the plugins of the extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    hydra = [one for one in project["dependencies"] if one.startswith(("hydra", "omegaconf"))]
+    extras = project["optional-dependencies"]
+    there = tmp_path_factory.mktemp("plugins")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", there]
+    subprocess.run([*pip, *hydra, *extras["joblib"], *extras["optuna"]], check=True, timeout=1200)
+    return os.environ | {"PYTHONPATH": f"{there}{os.pathsep}{ROOT}"}
+
+
+@pytest.mark.slow
+def test_a_search(tmp_path: Path, environment: dict[str, str]):
+    """The best of its trials is what the runs say, and a run may fail."""
+    search = [
+        "train", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=3",
+        "best.metric=g_loss", "best.mode=max", "optimizer.generator.lr=choice(1e-5,1e-3,1e30)", "seed=range(1,4)",
+        "steps=20",
+    ]  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-m", "gantool", *search],
+        cwd=tmp_path, capture_output=True, text=True, timeout=600, env=environment,
+    )  # fmt: skip
+    assert "Traceback" not in ran.stderr
+    assert "Directions: ['maximize']" in ran.stderr
+    (sweep,) = (tmp_path / "outputs" / "multirun").iterdir()
+    found = yaml.safe_load((sweep / "optimization_results.yaml").read_text("utf-8"))
+    bests = [json.loads(file.read_text("utf-8")).get("value") for file in sweep.glob("*/status.json")]
+    assert found["best_value"] == max(value for value in bests if value is not None)
+    assert ran.returncode == (1 if None in bests else 0), ran.stderr
+    assert len(re.findall(r"#\d+ :", ran.stdout + ran.stderr)) == 4
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_all_jobs_that_run_at_once(tmp_path: Path, environment: dict[str, str]):
+    """As a terminal sends it: to all processes of the sweep. The third job, which waited, does not begin."""
+    sweep = tmp_path / "sweep"
+    ran = subprocess.Popen(
+        [sys.executable, "-m", "gantool", "train", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+         "seed=1,2,3", "steps=1000000", "compile=off", "dataset=ring", f"hydra.sweep.dir={sweep}"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while len(list(sweep.glob("*/metrics.jsonl"))) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    os.killpg(ran.pid, signal.SIGINT)
+    told, _ = ran.communicate(timeout=120)
+    assert ran.returncode == 130, told
+    assert "Traceback" not in told
+    assert sorted(folder.parent.name for folder in sweep.glob("*/status.json")) == ["seed-1", "seed-2"]
+    for folder in (sweep / "seed-1", sweep / "seed-2"):
+        run = read_status(folder)
+        assert run["state"] == "interrupted"
+        assert RunFolder(folder).checkpoint(run["step"]).is_file()
