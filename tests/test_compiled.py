@@ -13,6 +13,7 @@ from itertools import product
 import pytest
 import torch
 from torch import nn
+from torch._inductor.output_code import CompiledFxGraph
 
 from gantool.commands.assembly import Assembly
 from gantool.engine import compiled
@@ -116,8 +117,11 @@ def compiler_works() -> bool:
         return False
 
 
-def test_a_compiled_game_is_the_plain_one(caplog):
-    """With random numbers, which are the same. The first round is played as it stands: it makes the moments."""
+def test_a_compiled_game_is_the_plain_one(caplog, monkeypatch):
+    """With random numbers, which are the same. The first round is played as it stands: it makes the moments.
+
+    Once it is compiled, torch's own Python is passed by.
+    """
     if not compiler_works():
         pytest.skip("there is no C++ compiler here")
     ends = []
@@ -128,10 +132,15 @@ def test_a_compiled_game_is_the_plain_one(caplog):
             for step in range(ROUNDS):
                 rounds(None)
                 assert bool(rounds.records) == (recorded and step > 0)
+                monkeypatch.setattr(CompiledFxGraph, "__call__", refused) if rounds.records else None
         ends.append(state.copy())
     assert_close(*ends)
     assert torch.equal(ends[0].rng["cpu"], ends[1].rng["cpu"])
     assert [line.partition(" ")[0] for line in told(caplog)] == ["compiling", "compiled"]
+
+
+def refused(*_):
+    raise AssertionError("torch's own Python was entered")
 
 
 def told(caplog) -> list[str]:

@@ -9,11 +9,9 @@ from torch import Tensor
 from torch._inductor.output_code import CompiledFxGraph
 from torch.fx import GraphModule
 
-from gantool.commands.assembly import Assembly
 from gantool.engine.compiled import MORE, OPTIONS
 from gantool.engine.entry import _handed, compile_round
 from gantool.engine.trace import traced
-from test_no_sync import config
 
 BOLD = OPTIONS | MORE["cpu"][0]
 
@@ -41,19 +39,6 @@ def test_what_was_compiled_is_entered_directly(monkeypatch: pytest.MonkeyPatch):
         given.copy_(torch.rand(4))
         run()
         torch.testing.assert_close(weight, (4 + given).expand(3, 4), rtol=0, atol=0)
-
-
-def test_a_round_is_entered_directly(compose, monkeypatch: pytest.MonkeyPatch):
-    """In the way that an Assembly plays it, after the calls that it was checked with."""
-    parts = Assembly(config(compose, "points", ("ema",), "compile=step", "logger=[]", "device=cpu"))
-    parts.prepare(4)
-    parts.step()
-    parts.clock.step += 1
-    assert parts.way == "compiled"
-    monkeypatch.setattr(CompiledFxGraph, "__call__", refused)
-    before = [weight.clone() for weight in parts.game.parameters()]
-    parts.step()
-    assert any(not torch.equal(one, now) for one, now in zip(before, parts.game.parameters(), strict=True))
 
 
 def test_elsewhere_it_is_called_as_torch_has_it():
