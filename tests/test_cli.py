@@ -8,8 +8,11 @@ import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -704,3 +707,26 @@ def test_an_option_that_a_built_in_one_hides_is_told(gantool: Gantool, tmp_path:
     assert told.code == 0
     assert "conf/objective/minimax.yaml is not used: a built-in option has its name" in told.err
     assert "mine.yaml" not in told.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "times"),
+    [
+        (["seed=1"], 1),
+        (["hydra.mode=RUN"], 2),  # there Hydra has to look
+    ],
+)
+def test_a_configuration_is_composed_once(gantool: Gantool, monkeypatch: pytest.MonkeyPatch, argv: list, times: int):
+    """It takes an eighth of a second, before anything else can begin."""
+    monkeypatch.setattr("gantool.commands.train.run", lambda cfg: None)
+    compose, composed = ConfigLoaderImpl.load_configuration, []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        composed.append(kwargs.get("config_name"))
+        return compose(*args, **kwargs)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    look = Hydra.get_mode
+    result = gantool("train", *argv)
+    assert (result.code, len(composed)) == (0, times), result.err
+    assert Hydra.get_mode is look

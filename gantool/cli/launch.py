@@ -202,7 +202,7 @@ def _parsed(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 def through_hydra(command: str, argv: list[str], mark: str = "") -> None:
     """Hand `argv`, the program's name first, to Hydra. Errors are raised; `mark` names this call of a sweep."""
-    with _process(argv):
+    with _process(argv), _mode_as_typed(argv):
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(Job(command, mark))()
 
 
@@ -221,6 +221,20 @@ def _process(argv: list[str]) -> Iterator[None]:
         sys.argv = before[0]
         os.environ.pop("HYDRA_FULL_ERROR", None)
         os.environ.update({"HYDRA_FULL_ERROR": before[1]} if before[1] is not None else {})
+
+
+@contextmanager
+def _mode_as_typed(argv: Iterable[str]) -> Iterator[None]:
+    """-m says that it is a sweep: Hydra would compose the configuration once more, to look for `hydra.mode` in it."""
+    from hydra._internal.hydra import Hydra
+
+    look = Hydra.get_mode
+    if not any(resume.key_of(word) == "hydra.mode" for word in argv):
+        Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = look  # type: ignore[method-assign]
 
 
 def _tidy() -> None:
