@@ -13,8 +13,10 @@ from omegaconf import DictConfig
 import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
 from gantool.config.schema import conf_dir
 from gantool.engine import precision
+from gantool.runs import curves
 
 Compose = Callable[..., DictConfig]
+DRAW = curves.draw
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,6 +54,12 @@ def no_curves() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gantool.runs.curves.draw", lambda rows, path, title: None)
         yield
+
+
+@pytest.fixture
+def with_curves(no_curves: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But those of this test do."""
+    monkeypatch.setattr("gantool.runs.curves.draw", DRAW)
 
 
 @pytest.fixture

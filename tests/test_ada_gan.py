@@ -27,6 +27,8 @@ from test_no_sync import NoPython, NoSync
 from test_resume import TIMING, compare
 from toys import F_DIVERGENCES, points, same, verdict
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 P = torch.tensor([4, 2, 1, 1], dtype=torch.float64) / 8  # the data: eight examples on four points
 Q = torch.tensor([5, 3, 0, 0], dtype=torch.float64) / 8  # a mixture that misses two of the points
 EXAMPLES = torch.arange(4).repeat_interleave((8 * P).long())  # point of each example
@@ -363,6 +365,7 @@ def test_a_run_is_several_games_one_after_the_other(gantool: Gantool) -> None:
     assert float(last["meta"]["weights"].sum()) == pytest.approx(1)
 
 
+@pytest.mark.usefixtures("with_curves")
 def test_rows_status_and_log_say_which_component_is_trained(gantool: Gantool) -> None:
     done = gantool("train", *RING, *TINY, "metric=[modes]", "hydra.run.dir=run")
     assert done.code == 0, done.err

@@ -21,6 +21,8 @@ from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder
 from gantool.runs.sweep import Job, _fold, markdown, summarise
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +360,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 TINY = ("dataset=ring", "steps=3", "batch_size=8", "sample_every=3", "logger=[]")
 
 
-def test_a_finished_sweep_keeps_its_settings(gantool: Gantool, tmp_path: Path, no_curves: None):
+def test_a_finished_sweep_keeps_its_settings(gantool: Gantool, tmp_path: Path):
     """Neither settings that train nothing nor such as are refused change what a finished job says of itself."""
     assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s", *TINY).code == 0
     before = contents(tmp_path / "s")

@@ -21,6 +21,8 @@ from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
 from gantool.runs.pictures import grid
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *signals: signal.Signals) -> Any:
     """The run gets these signals within that step; returns the step as it was."""
@@ -36,6 +38,7 @@ def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *signals: signal.
     return step
 
 
+@pytest.mark.usefixtures("with_curves")
 def test_a_run_writes_what_outputs_readme_promises(gantool: Gantool) -> None:
     done = gantool("train", *TINY, "steps=20", "trick=[ema]", "metric=[modes]", "logger=[tensorboard]")
     assert done.code == 0, done.err
@@ -255,7 +258,6 @@ def test_a_run_with_options_of_ones_own_goes_on_with_the_command_that_is_printed
     gantool: Gantool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Folder and trust are in it, quoted for a shell; without the folder the message says what is missing."""
-    monkeypatch.setattr("gantool.runs.curves.draw", lambda rows, path, title: None)  # which takes longer than all else
     Path("my conf/trick").mkdir(parents=True)
     Path("my conf/trick/mine.yaml").write_text(
         "# @package trick.mine\n# A test's. Source: gantool.\n_target_: my_trick.Mine\n", "utf-8"
