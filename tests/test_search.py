@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.cli.errors import NO_TRIAL, Asked, explain
 from gantool.cli.search import aimed
 from gantool.config.compose import composed
 from gantool.errors import UsageError
@@ -67,3 +68,8 @@ def test_nothing_is_trained_where_there_is_nothing_to_seek(gantool: Gantool, tmp
     assert (result.code, len(result.err.splitlines())) == (2, 1)
     assert said in result.err
     assert files(tmp_path) == []
+
+
+def test_a_search_whose_runs_all_failed_is_a_failed_run():
+    report = explain(ValueError(NO_TRIAL), Asked())
+    assert report is not None and report.code == 1 and "no trial of the search succeeded" in report.message

@@ -15,6 +15,7 @@ from gantool.config.schema import LISTS
 from gantool.errors import Interrupted, RunError, UsageError
 from gantool.runs.folder import DISK_FULL, REFUSED
 
+NO_TRIAL = "No trials are completed yet."  # in Optuna's words
 _FEW = 3  # places that are named at once
 _EXTRAS = {
     "hydra/launcher/joblib": "joblib",
@@ -49,6 +50,8 @@ def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
         return Report(str(error), 1)
     if isinstance(error, KeyboardInterrupt):
         return Report(str(error) or "interrupted", error.exit_code if isinstance(error, Interrupted) else 130)
+    if str(error) == NO_TRIAL:
+        return Report("no trial of the search succeeded: what became of its runs is below", 1)
     if _out_of_memory(error):
         return Report("out of memory: take a smaller batch_size or architecture", 1)
     message = None
