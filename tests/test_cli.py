@@ -713,7 +713,8 @@ def test_an_option_that_a_built_in_one_hides_is_told(gantool: Gantool, tmp_path:
     ("argv", "times"),
     [
         (["seed=1"], 1),
-        (["hydra.mode=RUN"], 2),  # there Hydra has to look
+        (["hydra.mode=RUN"], 2),  # there Hydra has to look, and where a file of the user's may say so
+        (["--config-dir", "."], 2),
     ],
 )
 def test_a_configuration_is_composed_once(gantool: Gantool, monkeypatch: pytest.MonkeyPatch, argv: list, times: int):

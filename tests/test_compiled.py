@@ -272,12 +272,17 @@ NORMALISED = (
 )  # fmt: skip
 
 
-def test_what_rounding_alone_does_is_not_refused(compose):
-    """Adam takes the gradient of a bias before BatchNorm, which is rounding and nothing else, for a direction."""
+def test_what_rounding_alone_does_is_not_refused(compose, caplog):
+    """Adam takes the gradient of a bias before BatchNorm, which is rounding and nothing else, for a direction.
+
+    With a row a step there is room for the data of one step only, which no step that is tried on the way may leave.
+    """
     if not compiler_works():
         pytest.skip("there is no C++ compiler here")
-    parts = played(Assembly(plain(compose(*NORMALISED))), 3)
+    with caplog.at_level(logging.INFO):
+        parts = played(Assembly(plain(compose(*NORMALISED, "tick_every=1"))), 3)
     assert parts.rounds.records and parts.way == "compiled"
+    assert [line.partition(" ")[0] for line in told(caplog)] == ["compiling", "compiled"]
 
 
 def test_other_random_numbers_are_refused_all_the_same(compose, monkeypatch, caplog):

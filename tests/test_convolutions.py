@@ -144,7 +144,7 @@ def test_a_round_of_convolutions_written_out_leads_where_the_plain_one_does(comp
     parts.prepare(3)
     parts.step()
     saved = state.copy()
-    recorded = Compiler(state)._compiled(parts.round, {})
+    recorded = Compiler(state)._compiled(parts.round, {}, saved)
     ends = []
     for play in (parts.round, recorded):
         state.put_back(saved)

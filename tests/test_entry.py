@@ -10,7 +10,7 @@ from torch._inductor.output_code import CompiledFxGraph
 from torch.fx import GraphModule
 
 from gantool.engine.compiled import MORE, OPTIONS
-from gantool.engine.entry import _handed, compile_round
+from gantool.engine.entry import _entry, _handed, compile_round
 from gantool.engine.trace import traced
 
 BOLD = OPTIONS | MORE["cpu"][0]
@@ -68,3 +68,19 @@ def test_nothing_is_left_out_that_torch_does_for_a_round(called_with: Callable, 
     assert (handed is not None) == short
     if handed is not None:
         assert [id(one) for one in handed] == [id(one) for one in called_with(ours)]
+
+
+def _wrap_func(f: Callable) -> Callable:
+    """As torch generates it."""
+
+    def g(args: list) -> list:
+        return f(args)
+
+    return g
+
+
+def test_constants_are_torch_s_to_hand_over():
+    function = lambda handles: []  # noqa: E731
+    assert _entry(SimpleNamespace(current_callable=_wrap_func(function), constants={})) is function
+    for other in ({"constants": {"constant0": torch.zeros(4)}}, {}, {"constants": {}, "current_callable": function}):
+        assert _entry(SimpleNamespace(**{"current_callable": _wrap_func(function)} | other)) is None

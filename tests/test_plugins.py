@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from cli_helpers import read_status
-from gantool.cli import workers
-from gantool.cli.job import Job
+from gantool.cli import launch, workers
+from gantool.cli.job import Folders, Job
 from gantool.runs import status
+from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -67,10 +68,12 @@ def test_no_job_is_waited_for_longer_than_that(tmp_path: Path, monkeypatch: pyte
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_only_jobs_that_end_with_us_are_waited_for():
-    assert workers.are_ours(["seed=1,2", "hydra/launcher=joblib"])
-    assert not workers.are_ours(["seed=1,2"])
-    assert not workers.are_ours(["hydra/launcher=submitit_slurm"])
+@pytest.mark.parametrize(("launcher", "waited_for"), [("joblib", 1), ("submitit_slurm", 0), ("basic", 0)])
+def test_only_jobs_that_end_with_us_are_waited_for(tmp_path, monkeypatch, launcher: str, waited_for: int):
+    Call(tmp_path, "mark").note(tmp_path / "one", state="running")
+    monkeypatch.setattr(Folders, "sweep", tmp_path)
+    monkeypatch.setattr(Folders, "launcher", launcher)
+    assert launch._begun("mark") == [tmp_path / "one"] * waited_for
 
 
 def test_a_worker_that_was_stopped_begins_no_other_job(monkeypatch: pytest.MonkeyPatch):

@@ -3,68 +3,82 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.cli import search
 from gantool.cli.errors import NO_TRIAL, Asked, explain
-from gantool.cli.search import aimed
+from gantool.cli.search import aim
 from gantool.config.compose import composed
 from gantool.errors import UsageError
 
-OPTUNA = "hydra/sweeper=optuna"
+
+def sweep(*overrides: str, sweeper: str = "optuna") -> DictConfig:
+    """The configuration of a sweep as Hydra hands it over, with what Optuna's plugin has by itself."""
+    hydra = {
+        "runtime": {"choices": {"hydra/sweeper": sweeper}},
+        "overrides": {"hydra": [one for one in overrides if one.startswith("hydra.")]},
+        "sweeper": {"direction": "minimize", "max_failure_rate": 0.0},
+    }
+    plain = composed(*(one for one in overrides if not one.startswith("hydra.")))
+    config = OmegaConf.create(plain | {"hydra": hydra})
+    return OmegaConf.merge(config, OmegaConf.from_dotlist(hydra["overrides"]["hydra"]))  # type: ignore[return-value]
 
 
-def told(*overrides: str) -> list[str]:
-    return aimed([OPTUNA, *overrides], lambda chosen: composed(*chosen))
+def told(*overrides: str) -> DictConfig:
+    config = sweep(*overrides)
+    aim(config)
+    return config.hydra.sweeper
 
 
 def test_optuna_goes_the_way_of_best_mode():
-    assert "hydra.sweeper.direction=minimize" in told("best.metric=modes_kl")
-    assert "hydra.sweeper.direction=maximize" in told("best.metric=modes_covered", "best.mode=max")
-
-
-def test_what_an_experiment_seeks_counts(tmp_path: Path):
-    """`best` may be set by a recipe, too: the configuration decides, not the command line."""
-    asked: list[list[str]] = []
-
-    def recipe(chosen: list[str]) -> dict:
-        asked.append(chosen)
-        return {"best": {"metric": "fid", "mode": "max"}}
-
-    settings = aimed([OPTUNA, "experiment=mine", "seed=1", "hydra.sweeper.n_trials=3"], recipe)
-    assert asked == [["experiment=mine"]]
-    assert "hydra.sweeper.direction=maximize" in settings
+    assert told("best.metric=modes_kl").direction == "minimize"
+    assert told("best.metric=modes_covered", "best.mode=max").direction == "maximize"
 
 
 def test_runs_that_fail_do_not_end_the_search():
-    assert "hydra.sweeper.max_failure_rate=1" in told("best.metric=g_loss")
-    given = told("best.metric=g_loss", "hydra.sweeper.max_failure_rate=0.5")
-    assert not any(one.startswith("hydra.sweeper.max_failure_rate") for one in given)
+    assert told("best.metric=g_loss").max_failure_rate == 1
+    for rate in (0.0, 0.5):
+        assert told("best.metric=g_loss", f"hydra.sweeper.max_failure_rate={rate}").max_failure_rate == rate
 
 
 def test_other_sweepers_are_left_alone():
-    def never(chosen: list[str]) -> dict:
-        raise AssertionError("nothing is to be composed")
-
-    assert aimed(["seed=1", "best.metric=g_loss"], never) == []
-    assert aimed(["hydra/sweeper=basic"], never) == []
+    config = sweep("seed=1", sweeper="basic")
+    before = config.copy()
+    aim(config)
+    assert config == before
 
 
 def test_both_directions_at_once_are_refused():
-    assert "hydra.sweeper.direction=minimize" in told("best.metric=g_loss", "hydra.sweeper.direction=minimize")
+    assert told("best.metric=g_loss", "hydra.sweeper.direction=minimize").direction == "minimize"
     with pytest.raises(UsageError, match="direction follows best.mode=min"):
         told("best.metric=g_loss", "hydra.sweeper.direction=maximize")
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any sweep is told to be Optuna's, whose plugin need not be here."""
+    before = search.aim
+
+    def optuna(config: DictConfig) -> None:
+        with flag_override(config, ["struct", "readonly"], False):
+            config.hydra.runtime.choices["hydra/sweeper"] = "optuna"
+        before(config)
+
+    monkeypatch.setattr(search, "aim", optuna)
 
 
 @pytest.mark.parametrize(
     ("best", "said"),
     [
         ([], "give best.metric=..."),
-        (["best=null"], "give best.metric=..."),
         (["best.metric=g_loss", "best.mode=most"], "best.mode must be one of min, max, got 'most'"),
     ],
 )
-def test_nothing_is_trained_where_there_is_nothing_to_seek(gantool: Gantool, tmp_path: Path, best: list, said: str):
-    result = gantool("train", "-m", OPTUNA, "objective=choice(hinge,wgan)", "steps=5", *best)
+def test_nothing_is_trained_where_there_is_nothing_to_seek(
+    gantool: Gantool, tmp_path: Path, chosen: None, best: list, said: str
+):
+    result = gantool("train", "-m", "objective=choice(hinge,wgan)", "steps=5", *best)
     assert (result.code, len(result.err.splitlines())) == (2, 1)
     assert said in result.err
     assert files(tmp_path) == []

@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from gantool.cli import search
 from gantool.cli.bugs import report_bug
 from gantool.cli.errors import Report, explain
 from gantool.commands.results import HOW
@@ -137,22 +138,30 @@ def _claim(call: Call, folder: RunFolder, overrides: list[str]) -> None:
 
 
 class Folders(Callback):
-    """Notes where Hydra is about to write: for a sweep's summary, and to leave nothing of a run that never began."""
+    """Notes where Hydra is about to write: for a sweep's summary, and to leave nothing of a run that never began.
+
+    Before a sweep, what it seeks is settled.
+    """
 
     new: ClassVar[Path | None] = None  # the folder of this run or sweep, if it did not exist before
     sweep: ClassVar[Path | None] = None
+    launcher: ClassVar[str | None] = None  # of a sweep
     source: ClassVar[Path | None] = None  # the run that this one is a branch of
 
     @classmethod
     def forget(cls) -> None:
-        cls.new = cls.sweep = cls.source = None
+        cls.new = cls.sweep = cls.launcher = cls.source = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         Folders.new = self._new(config.hydra, "run")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            search.aim(config)
+        except UsageError as error:  # Hydra would only warn
+            raise Stopped(Report(str(error), 2)) from error
         Folders.new = self._new(config.hydra, "sweep")
-        Folders.sweep = Path(config.hydra.sweep.dir)
+        Folders.sweep, Folders.launcher = Path(config.hydra.sweep.dir), config.hydra.runtime.choices["hydra/launcher"]
 
     def _new(self, hydra: DictConfig, kind: str) -> Path | None:
         with suppress(OmegaConfBaseException, OSError):  # Hydra meets it next, and says so

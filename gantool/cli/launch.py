@@ -15,7 +15,7 @@ from typing import Any
 import hydra
 
 from gantool.cli import argv as arguments
-from gantool.cli import search, workers
+from gantool.cli import workers
 from gantool.cli.bugs import report_bug
 from gantool.cli.errors import Asked, explain, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, OWN_FOLDERS, Folders, Job, Stopped
@@ -30,6 +30,7 @@ from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder, find
 
 log = logging.getLogger(__name__)
+MAY_SET_MODE = ("hydra.mode", "+hydra.mode", "++hydra.mode", "hydra.searchpath", "--config-dir", "-cd")
 NAMES = "hydra.job.config.override_dirname.exclude_keys"  # settings that the names of a sweep's folders leave out
 
 
@@ -42,7 +43,7 @@ def run(command: str, argv: Sequence[str]) -> int:
         asked = Asked(tuple(overrides), (conf_dir(), *map(Path, arguments.config_dirs(flags))), command)
         _warn_of_namesakes(command, arguments.config_dirs(flags))
         line = [f"gantool {command}", *flags, *_prepared(command, flags, overrides)]
-        with workers.let_save(lambda: _begun(mark)) if workers.are_ours(line) else nullcontext():
+        with workers.let_save(lambda: _begun(mark)) if arguments.is_multirun(flags) else nullcontext():
             through_hydra(command, line, mark)
         code = 0
     except SystemExit as end:  # argparse, and the end of --help
@@ -67,8 +68,10 @@ def run(command: str, argv: Sequence[str]) -> int:
 
 
 def _begun(mark: str) -> list[Path]:
-    """The folders of the jobs that this call of a sweep has begun."""
-    return [Folders.sweep / name for name in Call(Folders.sweep, mark).jobs()] if Folders.sweep else []
+    """The folders of the jobs that this call of a sweep has begun in processes that end with this one."""
+    if Folders.sweep is None or Folders.launcher != "joblib":
+        return []
+    return [Folders.sweep / name for name in Call(Folders.sweep, mark).jobs()]
 
 
 def _warn_of_namesakes(command: str, folders: Iterable[str]) -> None:
@@ -99,9 +102,6 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
         if command in (*KEEP_FOLDER, *COMPARED):
             _refuse_shared(overrides)
         _check_values(command, overrides)
-        if command == "train":
-            fixed = [override for override, parsed in _parsed(overrides) if not parsed.is_sweep_override()]
-            overrides += search.aimed(fixed, lambda chosen: _composed(command, flags, chosen))
     if multirun and not any(override.startswith(NAMES) for override in overrides):
         shared = ",".join(map(arguments.quoted, _shared(overrides)))
         overrides.append(f"{NAMES}=[{shared}]")
@@ -225,11 +225,14 @@ def _process(argv: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _mode_as_typed(argv: Iterable[str]) -> Iterator[None]:
-    """-m says that it is a sweep: Hydra would compose the configuration once more, to look for `hydra.mode` in it."""
+    """-m says that it is a sweep: Hydra would compose the configuration once more, to look for `hydra.mode` in it.
+
+    It may, where it could be there: nothing of ours sets it.
+    """
     from hydra._internal.hydra import Hydra
 
     look = Hydra.get_mode
-    if not any(resume.key_of(word) == "hydra.mode" for word in argv):
+    if not any(word.startswith(MAY_SET_MODE) for word in argv):
         Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
     try:
         yield

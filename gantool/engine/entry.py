@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 
 
 def compile_round(module: GraphModule, tensors: Sequence[Tensor], options: dict[str, Any]) -> Callable[[], object]:
-    """The operations of a round as compiled code, which is run once to see how it is called."""
+    """A round's operations as compiled code, which is run once on the tensors as they are, to see how it is called."""
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 
     graphs: list[Any] = []
@@ -32,9 +32,13 @@ def compile_round(module: GraphModule, tensors: Sequence[Tensor], options: dict[
 
 
 def _entry(graph: Any) -> Callable[[list], list] | None:
-    """The compiled function behind torch's C++ wrapper, whose Python makes handles of tensors and calls it."""
+    """The compiled function behind torch's C++ wrapper, whose Python makes handles of tensors and calls it.
+
+    None where the wrapper is not that, or adds constants to what it is given.
+    """
     wrapper: Any = getattr(graph, "current_callable", None)
-    if getattr(wrapper, "__qualname__", "") != "_wrap_func.<locals>.g" or wrapper.__code__.co_freevars != ("f",):
+    ours = getattr(wrapper, "__qualname__", "") == "_wrap_func.<locals>.g" and wrapper.__code__.co_freevars == ("f",)
+    if not ours or getattr(graph, "constants", True):
         return None
     return wrapper.__closure__[0].cell_contents
 
