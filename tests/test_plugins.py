@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import yaml
 from cli_helpers import read_status
 from gantool.cli import launch, workers
 from gantool.cli.job import Folders, Job
+from gantool.errors import Interrupted
 from gantool.runs import status
 from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder
@@ -66,6 +68,18 @@ def test_no_job_is_waited_for_longer_than_that(tmp_path: Path, monkeypatch: pyte
     folder = running(tmp_path / "one")
     with pytest.raises(KeyboardInterrupt), workers.let_save(lambda: [folder]):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_sigterm_is_passed_on_to_the_jobs(tmp_path: Path):
+    """It may have been sent to the sweep's own process alone."""
+    folder = tmp_path / "one"
+    folder.mkdir()
+    job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    status.update(RunFolder(folder), state="running", pid=job.pid, host=platform.node())
+    with pytest.raises(Interrupted) as stopped, workers.let_save(lambda: [folder]):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (stopped.value.exit_code, job.wait(10)) == (143, -signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize(("launcher", "waited_for"), [("joblib", 1), ("submitit_slurm", 0), ("basic", 0)])
@@ -120,8 +134,12 @@ def test_a_search(tmp_path: Path, environment: dict[str, str]):
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_all_jobs_that_run_at_once(tmp_path: Path, environment: dict[str, str]):
-    """As a terminal sends it: to all processes of the sweep. The third job, which waited, does not begin."""
+@pytest.mark.parametrize(
+    ("number", "to", "code"),
+    [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143), (signal.SIGTERM, os.killpg, 143)],
+)
+def test_a_signal_saves_all_jobs_that_run_at_once(tmp_path: Path, environment: dict[str, str], number, to, code: int):
+    """Ctrl-C goes to all processes of the sweep. The third job, which waited, does not begin."""
     sweep = tmp_path / "sweep"
     ran = subprocess.Popen(
         [sys.executable, "-m", "gantool", "train", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
@@ -132,9 +150,9 @@ def test_ctrl_c_saves_all_jobs_that_run_at_once(tmp_path: Path, environment: dic
     until = time.monotonic() + 120
     while len(list(sweep.glob("*/metrics.jsonl"))) < 2 and time.monotonic() < until:
         time.sleep(0.1)
-    os.killpg(ran.pid, signal.SIGINT)
+    to(ran.pid, number)
     told, _ = ran.communicate(timeout=120)
-    assert ran.returncode == 130, told
+    assert ran.returncode == code, told
     assert "Traceback" not in told
     assert sorted(folder.parent.name for folder in sweep.glob("*/status.json")) == ["seed-1", "seed-2"]
     for folder in (sweep / "seed-1", sweep / "seed-2"):

@@ -1,12 +1,14 @@
-"""Ctrl-C where the jobs of a sweep run in processes of their own: they hear it too, and are let to save."""
+"""Ctrl-C and SIGTERM where the jobs of a sweep run in processes of their own: they are let to save."""
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gantool.errors import Interrupted
 from gantool.runs import status
 from gantool.runs.folder import RunFolder
 
@@ -19,23 +21,35 @@ LOOK = 0.1  # seconds between looks
 def let_save(folders: Callable[[], Sequence[Path]]) -> Iterator[None]:
     """The first Ctrl-C ends what is launched here only when none of the jobs is running, which have these folders.
 
-    joblib kills its workers as soon as it hears of it. Jobs that go on without us have no place among the folders.
+    joblib kills its workers as soon as it hears of it. A terminal sends them the Ctrl-C too; SIGTERM, which may have
+    been sent to this process alone, is passed on. Jobs that go on without us have no place among the folders.
     """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def hear(number: int, frame: object) -> None:
-        signal.signal(number, before)  # the second is taken at its word
-        if any(map(_running, folders())):
+        for each, handler in before.items():
+            signal.signal(each, handler)  # the second is taken at its word
+        running = [folder for folder in folders() if _running(folder)]
+        if running:
             log.info("waiting for the jobs to save; Ctrl-C once more does not wait")
+        if number == signal.SIGTERM:
+            for folder in running:
+                with suppress(ProcessLookupError):
+                    os.kill(status.read(RunFolder(folder))["pid"], number)
         until = time.monotonic() + LONGEST
-        while any(map(_running, folders())) and time.monotonic() < until:
+        while any(map(_running, running)) and time.monotonic() < until:
             time.sleep(LOOK)
+        if number == signal.SIGTERM:
+            raise Interrupted("stopped by SIGTERM", 128 + number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, hear)
     try:
+        for number in before:
+            signal.signal(number, hear)
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _running(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and a closed terminal: what they stop at once, and what they wait for."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +14,16 @@ class Abandoned(KeyboardInterrupt):
 
 
 class Stop:
-    """The first signal lets the step finish, but gives up what can be repeated; a second one is taken at its word."""
+    """The first signal lets the step finish, but gives up what can be repeated; a second one is taken at its word.
+
+    But SIGTERM twice within `ONE` second is one: to the whole group, say, and passed on by the parent as well.
+    """
+
+    ONE = 1.0
 
     def __init__(self) -> None:
         self.number = 0  # of the first signal
+        self.heard = 0.0  # when
         self.repeatable = False
 
     def asked(self) -> bool:
@@ -48,9 +55,11 @@ class Stop:
             self.repeatable = False
 
     def _hear(self, number: int, frame: object) -> None:
+        if number == self.number == signal.SIGTERM and time.monotonic() - self.heard < self.ONE:
+            return
         if self.number:
             raise KeyboardInterrupt
-        self.number = number
+        self.number, self.heard = number, time.monotonic()
         if self.repeatable:
             raise Abandoned
 
