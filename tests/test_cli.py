@@ -1,12 +1,10 @@
-"""What a person meets at the command line: help, messages, exit codes, and that nothing is left behind by a mistake."""
+"""What a person meets at the command line: help, paths, exit codes, what a run leaves, completion."""
 
 import errno
 import os
 import re
 import subprocess
 import sys
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cli_helpers import Gantool, fake_train, files, gantool_fixture, of_gantool, read_status  # noqa: F401 (it is a fixture)
 from gantool.cli import argv as arguments
-from gantool.cli.bugs import own_place
 from gantool.cli.dispatch import COMMANDS
 from gantool.cli.errors import Asked, explain
 from gantool.config.reference import read_command, read_groups
 from gantool.config.schema import conf_dir
 from gantool.errors import Diverged, Interrupted, RunError, UsageError
-from gantool.runs import resume
 from gantool.runs.folder import RunFolder
 
 
@@ -114,121 +110,6 @@ def test_command_that_is_none(gantool: Gantool, argv: list[str], said: str):
 def test_choices_of_an_unknown_key_are_the_commands_own(gantool: Gantool, command: str, has: str, lacks: str):
     choices = gantool(command, "unheard_of=1").err.partition("choices: ")[2].strip().split(", ")
     assert has in choices and lacks not in choices and "seed" in choices
-
-
-# ---------------------------------------------------------------------------------------------- mistakes
-
-MISTAKES = [
-    (["optimizer.lrr=1"], ["unknown key 'optimizer.lrr'", "choices: discriminator, generator"]),
-    (["optimizer.generator.lrr=1"], ["unknown key 'optimizer.generator.lrr'", "did you mean 'lr'?; choices: betas,"]),
-    (["optimizer.generator.lr=fast"], ["optimizer.generator.lr", "'fast'"]),
-    (["optimizer.generator.lr=-1"], ["optimizer.generator.lr", "-1"]),
-    (["update.discriminator_steps=2.5"], ["update.discriminator_steps must be a whole number", "2.5"]),
-    (["dataset=mnits"], ["unknown option dataset=mnits", "did you mean 'mnist'?; choices: "]),
-    (["trick=[emma]"], ["unknown option trick=emma", "did you mean 'ema'?; choices: "]),
-    (["-m", "trick=[],[emma]"], ["unknown option trick=emma", "did you mean 'ema'?"]),
-    (["prior.bound=2"], ["unknown key 'prior.bound'", "it is a key of prior=truncated_normal and prior=uniform"]),
-    (["update=simultaneous", "update.discriminator_steps=5"], ["it is a key of update=alternating"]),
-    (["trick=[ema,top_k,ema]"], ["trick=[ema,top_k,ema] names ema twice: name it once"]),
-    (["-m", "metric=[],[modes,modes]"], ["metric=[modes,modes] names modes twice"]),
-    (["datset=mnist"], ["unknown key 'datset'", "did you mean 'dataset'?"]),
-    (["trick.ema.half_life=3"], ["unknown key 'trick.ema.half_life'", "is trick ema selected? Add it to trick=[...]"]),
-    (["trick=[ema]", "trick.ema.decay=1"], ["unknown key 'trick.ema.decay'", "choices: half_life, ramp_up"]),
-    (["metric.modes.least=3"], ["is metric modes selected? Add it to metric=[...]"]),
-    (["trick=[a"], ["cannot read 'trick=[a': a bracket is not closed"]),
-    (["trick=a]"], ["cannot read 'trick=a]': a bracket is not opened"]),
-    (["trick=[ema,]"], ["cannot read 'trick=[ema,]': behind = there must be a word"]),
-    (["objective=null"], ["objective=null is no option of objective", "least_squares, "]),
-    (["experiment=null"], ["leave it out for none"]),
-    (["trick=null"], ["write trick=[] for none"]),
-    (["--help", "dataset=mnits"], ["unknown option dataset=mnits"]),
-    (["trick=[label_smoothing]", "trick.label_smoothing.real=1.5"], ["trick.label_smoothing.real", "[0, 1]", "1.5"]),
-    (["mnist"], ["cannot read 'mnist': settings are written key=value", "did you mean dataset=mnist?"]),
-    (["seed=1,2"], ["seed=1,2 is several values: add -m"]),
-    (["sampler=grid"], ["there is no group 'sampler' in this command"]),
-    (["~objective"], ["every run needs objective=...: it cannot be left out"]),
-    (["dataset=folder"], ["missing", "give dataset.path=..."]),
-    (["seed=${nope}"], ["'nope' not found"]),
-    (["hydra/launcher=ray", "-m"], ["hydra/launcher=ray needs a plugin: pip install 'gantool[ray]'"]),
-    (["--config-dir", "nowhere"], ["nowhere' not found"]),
-    (["--nonsense"], ["no flag --nonsense; settings have no dashes: nonsense=VALUE"]),
-    (["--steps", "100"], ["settings have no dashes: steps=100"]),
-    (["optimizer.lr=1e-4"], ["did you mean optimizer.generator.lr or optimizer.discriminator.lr?"]),
-    (["lr=0.1"], ["unknown key 'lr'", "did you mean optimizer.discriminator.lr or optimizer.generator.lr?"]),
-    (["half_life=3"], ["did you mean trick.ema.half_life?"]),
-    (["dataset=my_images"], ["dataset=folder dataset.path=FOLDER"]),
-    (["seed=1", "--batch_size=7", "steps=2"], ["settings have no dashes: batch_size=7"]),
-    (["--experimental-rerun", "x"], ["is not offered"]),
-    (["resume="], ["give resume=outputs/..."]),
-    (["resume=nowhere"], ["no such run: nowhere"]),
-    (["-m", "resume=nowhere"], ["nowhere is no sweep"]),
-    (["hydra.run.dir=/dev/null/x"], ["cannot use /dev/null/x: not a directory"]),
-    (["trick=[[ema]]"], ["trick=[[ema]]: options of trick are chosen by their names: trick=[NAME,...]"]),
-    (["trick=[{a:1}]"], ["options of trick are chosen by their names"]),
-    (["-m", "metric=[],[null]"], ["options of metric are chosen by their names"]),
-    (["dataset=[[ring]]"], ["options of dataset are chosen by their names: dataset=NAME"]),
-    (["steps==5"], ["cannot read 'steps==5': it has one = too many: steps=5"]),
-    (["dataset=ring,"], ["nothing follows its last comma: dataset=ring"]),
-    (["~dataset=grid"], ["~dataset=grid takes nothing away: dataset=grid is not selected"]),
-    (["--config-path", "/nope"], ["leave out --config-path and --config-name", "--config-dir FOLDER"]),
-    (["--config-name", "nope"], ["leave out --config-path and --config-name"]),
-    (["hydra.run=3"], ["hydra.run holds settings of its own"]),
-    (["-"], ["cannot read '-': settings are written key=value"]),
-    (["=5"], ["cannot read '=5': settings are written key=value"]),
-    (["data.path=x"], ["unknown key 'data.path': data holds one value", "did you mean dataset.path?"]),
-    (["dataset=folder", "dataset.path=a,b"], ["there is no folder", "/a,b'"]),
-]
-
-
-@pytest.mark.parametrize(("argv", "said"), MISTAKES, ids=lambda value: " ".join(value)[:40])
-def test_mistake_is_one_sentence_and_leaves_nothing(gantool: Gantool, tmp_path: Path, argv: list[str], said: list[str]):
-    if "hydra/launcher=ray" in argv and find_spec("hydra_plugins"):
-        pytest.skip("a launcher is installed")
-    result = gantool("train", *argv)
-    assert result.code == 2
-    assert all(words in result.err for words in said), result.err
-    assert "Traceback" not in result.err and "HYDRA_FULL_ERROR" not in result.err
-    assert "gantool train: " in result.err and len(result.err.splitlines()) <= 9
-    assert files(tmp_path) == []
-
-
-MY_FILES = {
-    "objective/typo.yaml": "_target_: gantool.tricks.gradient_penalty.GradientPenalty\nwieght: 3\n",
-    "objective/broken.yaml": "a: [1\nb: 2\n",
-    "experiment/typo.yaml": "# @package _global_\ndefaults: [{override /datset: ring}]\n",
-    "experiment/lost.yaml": "steps: 3\n",
-    "experiment/astray.yaml": "defaults: [{override /dataset: ring}]\n",
-    "metric/lost.yaml": "_target_: gantool.metrics.modes.Modes\n",
-    "experiment/tricky.yaml": "# @package _global_\ndefaults: [override /trick: [ema]]\ntrick: {ema: {half_life: 5}}\n",
-}
-
-
-@pytest.mark.parametrize(
-    ("argv", "said"),
-    [
-        (["objective=typo"], ["unknown key 'objective.wieght'", "did you mean 'weight'?"]),
-        (["objective=broken"], ["broken.yaml, line 2: no valid YAML"]),
-        (["experiment=typo"], ["experiment/typo.yaml: there is no group 'datset'"]),
-        (["experiment=tricky", "trick=[]"], ["trick.ema: has settings (half_life) but is not selected"]),
-        (["experiment=lost"], ["must have `# @package _global_` as the first line of its file"]),
-        (["experiment=astray"], ["experiment/astray.yaml: an experiment must have `# @package _global_` as the first"]),
-        (["metric=[modes,lost]"], ["an option of metric must have `# @package metric.NAME` as the first line of its"]),
-        (["objective=tpyo"], ["did you mean 'typo'?", "wgan_gp"]),
-    ],
-)
-def test_mistake_in_the_users_own_files(gantool: Gantool, tmp_path: Path, argv: list[str], said: list[str]):
-    for name, text in MY_FILES.items():
-        (tmp_path / "my" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "my" / name).write_text(text, "utf-8")
-    result = gantool("train", "--config-dir", "my", *argv)
-    assert result.code == 2 and all(words in result.err for words in said), result.err
-    assert [path for path in files(tmp_path) if not path.startswith("my")] == []
-
-
-def test_users_own_option_is_offered_in_help(gantool: Gantool, tmp_path: Path):
-    (tmp_path / "my" / "objective").mkdir(parents=True)
-    (tmp_path / "my" / "objective" / "mine.yaml").write_text("# My own. Source: me.\n_target_: my_gan.Mine\n", "utf-8")
-    assert "mine" in gantool("train", "--help", "-cd", "my").out
 
 
 # ---------------------------------------------------------------------------------------------- argv
@@ -459,212 +340,6 @@ def test_explanations_of_the_machine():
     assert "did you mean 'seed'?" in explain(caught.value).message
 
 
-# ---------------------------------------------------------------------------------------------- resume
-
-
-def test_resume_replays_and_changes(gantool: Gantool, fake: None, tmp_path: Path):
-    gantool("train", "hydra.run.dir=r", "dataset=ring", "trick=[ema]", "trick.ema.half_life=7", "seed=3", "steps=10")
-    assert gantool("train", "resume=r", "steps=20", "trick=[]").code == 0
-    assert resume._read(tmp_path / "r" / "overrides.yaml") == ["dataset=ring", "seed=3", "steps=20", "trick=[]"]
-    config = resume.read_config(tmp_path / "r" / "config.yaml")
-    assert config["steps"] == 20 and config["dataset"]["_target_"].endswith("Ring") and "trick" not in config
-    shown = gantool("train", "resume=r", "--cfg", "job", "--package", "seed")
-    assert (shown.code, shown.out) == (0, "3\n")
-
-
-def test_a_key_that_is_newer_than_the_run_has_its_usual_value(gantool: Gantool, fake: None, tmp_path: Path):
-    """Though today's recipe sets it."""
-    recipe = tmp_path / "mine" / "experiment" / "typical.yaml"
-    recipe.parent.mkdir(parents=True)
-    recipe.write_text("# @package _global_\n# Typical latents. Source: this test.\ntruncation: 1.5\n", "utf-8")
-    train = partial(gantool, "train", "--config-dir", "mine")
-    assert train("hydra.run.dir=r", "experiment=typical").code == 0
-    config = tmp_path / "r" / "config.yaml"
-    assert "truncation: 1.5\n" in config.read_text("utf-8")
-    config.write_text(config.read_text("utf-8").replace("truncation: 1.5\n", ""), "utf-8")
-    assert "\ntruncation: null\n" in train("resume=r", "--cfg", "job").out
-    assert "\ntruncation: 2\n" in train("resume=r", "truncation=2", "--cfg", "job").out
-
-
-def test_resume_pins_what_conf_says_differently_today():
-    saved = {"n": 5, "lr": 1e-4, "betas": [0.5, 0.9], "name": "it's", "trick": {"a": {"_target_": "A", "x": None}}}
-    now = {"n": 7, "lr": 1e-4, "betas": [0.9, 0.9], "name": "x", "new": 1, "trick": {"b": {"_target_": "B"}}}
-    pins = list(resume._pins(saved, now))
-    assert pins == ["++n=5", "++betas=[0.5,0.9]", r"++name='it\'s'", "++trick.a={_target_:'A',x:null}", "~trick.b"]
-    same_class = {"objective": {"_target_": "A", "k": 1}}
-    assert list(resume._pins(same_class, {"objective": {"_target_": "A", "k": 1, "later": 2}})) == []
-    assert list(resume._pins(same_class, {"objective": {"_target_": "B", "k": 1, "other": 2}})) == [
-        "++objective._target_='A'",
-        "~objective.other",
-    ]
-
-
-def test_resume_of_an_edited_configuration_restores_every_value(gantool: Gantool, fake: None, tmp_path: Path):
-    gantool("train", "hydra.run.dir=r", "optimizer=rmsprop", "best.mode=max")
-    config = tmp_path / "r" / "config.yaml"
-    edited = config.read_text("utf-8").replace("batch_size: 64", "batch_size: 48").replace("mode: max", "mode: min")
-    config.write_text(edited, "utf-8")
-    assert gantool("train", "resume=r").code == 0
-    assert config.read_text("utf-8") == edited
-    overrides = resume._read(tmp_path / "r" / "overrides.yaml")
-    assert set(overrides) == {"optimizer=rmsprop", "best.mode=max", "++batch_size=48", "++best.mode='min'"}
-    assert gantool("train", "resume=r", "seed=9").code == 0  # and again: no pin is written twice
-    assert resume._read(tmp_path / "r" / "overrides.yaml") == [*overrides, "seed=9"]
-
-
-@pytest.fixture
-def saved(gantool: Gantool, fake: None, tmp_path: Path) -> Path:
-    gantool("train", "hydra.run.dir=r", "dataset=ring")
-    return tmp_path / "r"
-
-
-def test_saved_hydra_settings_are_not_executed(gantool: Gantool, saved: Path, tmp_path: Path):
-    plant = f"{{_target_: pathlib.Path.touch, self: {{_target_: pathlib.Path, _args_: [{tmp_path}/planted]}}}}"
-    config = saved / "config.yaml"
-    config.write_text(config.read_text("utf-8") + f"hydra:\n  callbacks:\n    x: {plant}\n", "utf-8")
-    (saved / "overrides.yaml").write_text(
-        f"- dataset=ring\n- '+hydra.callbacks.x={plant}'\n- hydra/launcher=evil\n- hydra.mode=MULTIRUN\n- seed=2\n",
-        "utf-8",
-    )
-    assert gantool("train", "resume=r").code == 0
-    assert not (tmp_path / "planted").exists()
-    assert resume._read(saved / "overrides.yaml")[:2] == ["dataset=ring", "seed=2"]
-
-
-@pytest.mark.parametrize("text", ["seed: ${oc.env:SECRET}", "best: {mode: 'a${oc.env:SECRET}'}", "${oc.env:SECRET}: 1"])
-def test_saved_interpolation_is_refused(gantool: Gantool, saved: Path, monkeypatch, text: str):
-    monkeypatch.setenv("SECRET", "s3cr3t")
-    (saved / "config.yaml").write_text(text, "utf-8")
-    result = gantool("train", "resume=r")
-    assert result.code == 2 and "interpolation" in result.err and "s3cr3t" not in result.err
-
-
-@pytest.mark.parametrize("override", ["+x=${oc.env:SECRET}", r"+x=$\{oc.env:SECRET\}", "+x=[a,{b:${oc.env:SECRET}}]"])
-def test_saved_override_with_an_interpolation_is_not_replayed(
-    gantool: Gantool, saved: Path, monkeypatch, override: str
-):
-    monkeypatch.setenv("SECRET", "s3cr3t")
-    (saved / "overrides.yaml").write_text(f"- dataset=ring\n- '{override}'\n", "utf-8")
-    result = gantool("train", "resume=r", "--cfg", "job", "--resolve")
-    assert result.code == 0 and "s3cr3t" not in result.out
-
-
-def test_a_dataset_of_ones_own_that_breaks_its_promise_is_named(gantool: Gantool, tmp_path: Path):
-    """Whichever split it is; nothing is begun."""
-    (tmp_path / "my_data.py").write_text(
-        "import torch\nfrom gantool.game.types import Images\n"
-        "class Points:\n"
-        "    shape, names, flip = (2,), (), False\n"
-        "    def __init__(self, wrong: str): self.wrong = wrong\n"
-        "    def load(self, split='train'):\n"
-        "        kind = torch.float64 if split == self.wrong else torch.float32\n"
-        "        return Images(torch.zeros(100, 2, dtype=kind), torch.full((100,), -1))\n",
-        "utf-8",
-    )
-    option = tmp_path / "mine" / "dataset" / "points.yaml"
-    option.parent.mkdir(parents=True)
-    option.write_text("# Mine. Source: this test.\n_target_: my_data.Points\nwrong: none\n", "utf-8")
-    before = files(tmp_path)
-    for split in ("train", "test"):
-        own = ("--config-dir", "mine", "trust=[my_data]", "dataset=points", f"dataset.wrong={split}")
-        result = gantool("train", *own, "metric=[memorization]", "steps=1", "batch_size=4")
-        assert result.code == 2 and f"dataset.load('{split}') gives pixels of torch.float64" in result.err, result.err
-        assert [file for file in files(tmp_path) if "__pycache__" not in file] == before
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("return on_real.logit.mean()", "my_losses.py, line 4: AttributeError: 'Verdict' object has no attribute"),
-        ("return on_real.logits @ on_fake.logits", "my_losses.py, line 4: RuntimeError: "),  # torch's, innermost
-    ],
-)
-def test_an_error_in_ones_own_class_is_called_so(gantool: Gantool, tmp_path: Path, body: str, said: str):
-    """With its place, and without a request to report it."""
-    (tmp_path / "my_losses.py").write_text(
-        "from gantool.game.hooks import Objective\nclass Mine(Objective):\n"
-        f"    def d_loss(self, turn, on_real, on_fake):\n        {body}\n"
-        "    def g_loss(self, turn, on_fake):\n        return -on_fake.logits.mean()\n"
-    )
-    option = tmp_path / "mine" / "objective" / "mine.yaml"
-    option.parent.mkdir(parents=True)
-    option.write_text("# Mine. Source: this test.\n_target_: my_losses.Mine\n")
-    own = ("--config-dir", "mine", "trust=[my_losses]", "objective=mine", "dataset=ring", "hydra.run.dir=r")
-    result = gantool("train", *own, "steps=1", "batch_size=4", "logger=[]", "compile=off")
-    sys.modules.pop("my_losses")
-    assert result.code == 1 and f"an error in your own {said}" in result.err, result.err
-    assert "please report it" not in result.err and result.err.endswith("r/train.log\n")
-    assert said in read_status(tmp_path / "r")["error"] and "Traceback" in (tmp_path / "r" / "train.log").read_text()
-
-
-@pytest.mark.parametrize("group", ["objective=loss_sensitive", "architecture=small"])
-def test_the_examples_of_the_houses_page_run(gantool: Gantool, tmp_path: Path, monkeypatch, group: str):
-    """Each block of code below the name of its file, written there and trained with."""
-    page = (Path(__file__).parents[1] / "gantool" / "README.md").read_text("utf-8")
-    blocks = re.findall(r"^`(my_\w+/\S+)`\n\n```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
-    for name, text in blocks:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_gan"]:
-        monkeypatch.delitem(sys.modules, name)
-    own = ("--config-dir", "my_conf", "trust=[my_gan]", group, "trick=[spectral_norm]", "hydra.run.dir=r")
-    result = gantool("train", *own, "steps=2", "logger=[]", "compile=off", "architecture.class_conditional=true")
-    assert result.code == 0, result.err
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_gan"]:
-        sys.modules.pop(name)
-
-
-def test_what_ones_own_class_lacks_is_its_error(tmp_path: Path, monkeypatch):
-    """Though gantool's code looks for it."""
-    monkeypatch.syspath_prepend(tmp_path)
-    file = tmp_path / "my_headless.py"
-    file.write_text("from gantool.game.networks import Discriminator\n\n\nclass D(Discriminator):\n    trunk = abs\n")
-    import torch
-    from my_headless import D
-
-    with pytest.raises(AttributeError) as caught:
-        D((2,))(torch.zeros(1, 2), torch.zeros(1))
-    assert own_place(caught.value) == f"{file}, line 4, class D"
-    with pytest.raises(AttributeError) as caught:
-        RunFolder("r").nothing  # noqa: B018
-    monkeypatch.setattr("gantool.cli.bugs._own", lambda path: False)
-    assert own_place(caught.value) is None
-
-
-def test_saved_trust_is_not_trusted_and_a_foreign_class_is_not_imported(gantool: Gantool, saved: Path, monkeypatch):
-    monkeypatch.undo()  # the real command
-    monkeypatch.chdir(saved.parent)
-    (saved.parent / "evil_gan.py").write_text("open('imported', 'w')\nclass Evil: ...\n", "utf-8")
-    config = (saved / "config.yaml").read_text("utf-8")
-    config = config.replace("gantool.objectives.non_saturating.NonSaturating", "evil_gan.Evil")
-    (saved / "config.yaml").write_text(config.replace("trust: []", "trust: [evil_gan]"), "utf-8")
-    (saved / "overrides.yaml").write_text("- dataset=ring\n- trust=[evil_gan]\n", "utf-8")
-    result = gantool("train", "resume=r", "steps=1")
-    assert result.code == 2 and "'evil_gan.Evil' is outside gantool" in result.err
-    assert not (saved.parent / "imported").exists()
-    assert read_status(saved)["state"] == "done"  # a refused resume changes nothing
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("config.yaml", "!!python/object/apply:os.mkdir [planted]"),
-        ("config.yaml", "a: [1"),
-        ("config.yaml", "- 1"),
-        ("config.yaml", "a b: 1"),
-        ("overrides.yaml", "seed: 1"),
-        ("overrides.yaml", "- --config-dir=evil"),
-        ("overrides.yaml", "- 3"),
-    ],
-)
-def test_damaged_or_foreign_run_is_refused(gantool: Gantool, saved: Path, name: str, text: str):
-    (saved / name).write_text(text + "\n", "utf-8")
-    result = gantool("train", "resume=r")
-    assert result.code == 2 and "Traceback" not in result.err and "internal" not in result.err, result.err
-    assert not Path("planted").exists()
-
-
 # ---------------------------------------------------------------------------------------------- completion
 
 
@@ -696,17 +371,6 @@ def test_completion_installs(gantool: Gantool):
     result = gantool("-sc", "install=bash")
     assert result.code == 0 and "complete -o nospace -o default -F hydra_bash_completion gantool" in result.out
     assert gantool("-sc", "install=tcsh").code == 2
-
-
-def test_an_option_that_a_built_in_one_hides_is_told(gantool: Gantool, tmp_path: Path):
-    for name in ("minimax", "mine"):
-        file = tmp_path / "conf" / "objective" / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("# Mine. Source: me.\n_target_: mine.Mine\n", "utf-8")
-    told = gantool("train", "--config-dir", "conf", "--cfg", "job")
-    assert told.code == 0
-    assert "conf/objective/minimax.yaml is not used: a built-in option has its name" in told.err
-    assert "mine.yaml" not in told.err
 
 
 @pytest.mark.parametrize(

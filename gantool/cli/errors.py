@@ -100,6 +100,9 @@ def _composition(error: BaseException, asked: Asked) -> str | None:
         )
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, error.message, asked)
+    if isinstance(error, AssertionError | AttributeError):  # OmegaConf's own defects, where it sets into null
+        written = [override for override in asked.overrides if "hydra.sweeper.params" in override.partition("=")[0]]
+        return f"{written[0]}: sweep over KEY=VALUE,VALUE itself; that is for YAML files" if written else None
     for one in (error, error.__cause__, error.__context__):
         message = _configuration(one, asked, _overridden(error)) if one else None
         if message:
