@@ -182,6 +182,21 @@ def test_classes_are_text(value: str, quoted: str):
     assert arguments.named(f"classes={value}") == f"classes={quoted}"
 
 
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("steps=1e3", "steps=1000"),
+        ("images=2.5E6,1e+7", "images=2500000,10000000"),
+        ("steps=choice(1e3,2e3)", "steps=choice(1000,2000)"),
+        ("x=[1e5,1e-5,1.25e1,-1e5,1e5x,2e400]", "x=[100000,1e-5,1.25e1,-1e5,1e5x,2e400]"),
+        ("out=1e3", "out=1e3"),
+        ("name='1e3'", "name='1e3'"),
+    ],
+)
+def test_whole_numbers_may_be_written_with_an_exponent(typed: str, read: str):
+    assert arguments.whole(typed) == read
+
+
 def test_a_full_disk_says_where(gantool: Gantool, monkeypatch, tmp_path: Path):
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,13 +1,14 @@
 """A search with Optuna: it seeks what best.metric says, the way that best.mode says; refused where that is open."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
-from gantool.cli import search
-from gantool.cli.errors import NO_TRIAL, Asked, explain
+from gantool.cli import launch, search
+from gantool.cli.errors import NO_TRIAL
 from gantool.cli.search import aim
 from gantool.config.compose import composed
 from gantool.errors import UsageError
@@ -84,6 +85,15 @@ def test_nothing_is_trained_where_there_is_nothing_to_seek(
     assert files(tmp_path) == []
 
 
-def test_a_search_whose_runs_all_failed_is_a_failed_run():
-    report = explain(ValueError(NO_TRIAL), Asked())
-    assert report is not None and report.code == 1 and "no trial of the search succeeded" in report.message
+def test_a_search_whose_runs_all_failed_is_a_failed_run(gantool: Gantool, monkeypatch: pytest.MonkeyPatch):
+    """Each of them was begun, and is listed."""
+    through_hydra = launch.through_hydra
+
+    def all_failed(*args: Any) -> None:
+        through_hydra(*args)
+        raise ValueError(NO_TRIAL)
+
+    monkeypatch.setattr(launch, "through_hydra", all_failed)
+    result = gantool("train", "-m", "seed=1,2", "optimizer.generator.lr=1e30", "dataset=ring", "steps=9", "compile=off")
+    assert result.code == 1 and "no trial of the search succeeded" in result.err
+    assert "0 done, 2 not done" in result.out and "stopped: jobs" not in result.out

@@ -105,7 +105,8 @@ GOOD = [
 
 BAD = [
     ("int", True, "a whole number", "true"),
-    ("int", 3.0, "a whole number", "3.0"),
+    ("int", 3.0, "a whole number", "3.0: write 3"),
+    ("Count", 0.0, "a whole number >= 1", "0.0"),
     ("int", "3", "a whole number", "'3'"),
     ("float", "fast", "a number", "'fast'"),
     ("float", math.nan, "a number", "nan"),

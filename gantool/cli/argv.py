@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from gantool.config.schema import LISTS
@@ -80,6 +81,19 @@ def named(override: str) -> str:
         return literal(word) if text and not re.fullmatch(r"0|[1-9]\d*", word) else found[0]
 
     return key + equals + re.sub(r"[^\[\],]+", name, value)
+
+
+def whole(override: str) -> str:
+    """`steps=1e3,2.5e3` -> `steps=1000,2500`: to Hydra they would be no whole numbers."""
+    key, equals, value = override.partition("=")
+    if key.lstrip("+") in PATHS or re.search(r"['\"$]", value):
+        return override
+
+    def written_out(found: re.Match[str]) -> str:
+        number = Decimal(found[0])
+        return str(int(number)) if number == number.to_integral_value() else found[0]
+
+    return key + equals + re.sub(r"(?i)(?<![\w.+-])\d+(\.\d+)?e\+?\d\d?(?![\w.])", written_out, value)
 
 
 def based(override: str) -> str:

@@ -17,7 +17,7 @@ import hydra
 from gantool.cli import argv as arguments
 from gantool.cli import workers
 from gantool.cli.bugs import report_bug
-from gantool.cli.errors import Asked, explain, show
+from gantool.cli.errors import NO_TRIAL, Asked, explain, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, OWN_FOLDERS, Folders, Job, Stopped
 from gantool.config import schema
 from gantool.config.compose import composed
@@ -36,7 +36,7 @@ NAMES = "hydra.job.config.override_dirname.exclude_keys"  # settings that the na
 
 def run(command: str, argv: Sequence[str]) -> int:
     """Run a command of Hydra's kind. Whatever happens is said in a sentence, and is in the exit code."""
-    asked, mark = Asked(command=command), secrets.token_hex(4)
+    asked, mark, stopped = Asked(command=command), secrets.token_hex(4), False
     Folders.forget()
     try:
         flags, overrides = arguments.split(argv)
@@ -48,18 +48,19 @@ def run(command: str, argv: Sequence[str]) -> int:
         code = 0
     except SystemExit as end:  # argparse, and the end of --help
         code = end.code if isinstance(end.code, int) else 2
-    except Stopped as stopped:
-        code = show(command, stopped.report, stopped)
+    except Stopped as end:
+        code = show(command, end.report, end)
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:
         asked = asked._replace(folder=Folders.sweep or Folders.new)
         code = show(command, explain(error, asked) or report_bug(error), error)
+        stopped = str(error) != NO_TRIAL
     finally:
         _tidy()
     if Folders.sweep and command in (*KEEP_FOLDER, *COMPARED):
         try:
-            code = _summary(command, mark, argv, code)
+            code = _summary(command, mark, argv, code, stopped)
         except BrokenPipeError:
             raise
         except Exception as error:  # not the configuration's: the jobs have run
@@ -93,7 +94,8 @@ def _prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[
         overrides = [arguments.named(override) for override in overrides]
     if command in ("evaluate", "sample", "export"):
         overrides = [arguments.opened(override) for override in overrides]
-    overrides = [arguments.once(arguments.based(arguments.quoted_path(override, multirun))) for override in overrides]
+    overrides = [arguments.whole(arguments.quoted_path(override, multirun)) for override in overrides]
+    overrides = [arguments.once(arguments.based(override)) for override in overrides]
     _refuse_nameless(overrides)
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)
@@ -256,12 +258,12 @@ def _tidy() -> None:
     run.discard_if_unstarted()
 
 
-def _summary(command: str, mark: str, argv: Sequence[str], code: int) -> int:
-    """Show and keep what became of the sweep's jobs; the exit code says so, too."""
+def _summary(command: str, mark: str, argv: Sequence[str], code: int, stopped: bool) -> int:
+    """Show and keep what became of the sweep's jobs; the exit code says so, too. `stopped` before all had begun?"""
     folder = Folders.sweep
     if folder is None or not os.path.isdir(folder):
         return code
-    summary = sweep.summarise(folder, mark, _again(command, folder, argv), stopped=code != 0)
+    summary = sweep.summarise(folder, mark, _again(command, folder, argv), stopped)
     sweep.write(summary)
     sweep.show(summary)
     if command == "train" and curves.compare(sweep.courses(summary), folder / "curves.png"):

@@ -56,7 +56,9 @@ def check_value(key: str, value: Any, annotation: str) -> None:
     if value == "???":  # omegaconf's mark for a value that the user must give
         raise UsageError(f"missing value: give {key}=...")
     if not _holds(_read(annotation), value):
-        raise UsageError(f"{key} must be {phrase(annotation)}, got {_shown(value)}")
+        whole = isinstance(value, float) and value.is_integer() and _holds(_read(annotation), int(value))
+        instead = f": write {int(value)}" if whole else ""
+        raise UsageError(f"{key} must be {phrase(annotation)}, got {_shown(value)}{instead}")
 
 
 def phrase(annotation: str) -> str:
