@@ -249,6 +249,14 @@ def test_sweeps_and_patterns_are_all_their_runs(digits: Gantool) -> None:
         assert refused.code == 2 and "is 2 runs: add -m to sample each of them" in refused.err
         done = digits("sample", "-m", f"run={where}", "n=4", "seed=1")
         assert done.code == 0 and {line.split("/")[-3] for line in done.out.splitlines()} == {"a", "b"}, done.err
+    refused = digits("sample", "-m", "run=sweep", "n=4", "seed=1", "out=grid.png")
+    assert refused.code == 2 and "each job would write over the one before it" in refused.err
+    assert not Path("grid.png").exists()
+    for out, count in (("grids/", 2), ("grids", 4)):  # which is there by then
+        assert digits("sample", "-m", "run=sweep", "n=4", f"seed={count}", f"out={out}").code == 0
+        assert len(list(Path("grids").iterdir())) == count
+    assert digits("sample", "-m", "run=run", "n=4,9", "seed=1", "out=${n}.png").code == 0
+    assert Path("4.png").is_file() and Path("9.png").is_file()
 
 
 def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
