@@ -144,6 +144,8 @@ def test_path_with_special_characters_reaches_the_configuration(gantool: Gantool
     assert arguments.quoted_path("run=a,b (1)") == "run=a,'b (1)'"  # a sweep
     assert arguments.quoted_path("dataset.path=~") == f"dataset.path={os.path.expanduser('~')}"
     assert arguments.quoted_path("run='x y'") == "run='x y'"
+    assert arguments.quoted_path("dataset.path=a b,'my, x',c") == "dataset.path='a b','my, x',c"
+    assert arguments.quoted_path("run=choice(a,b)") == "run=choice(a,b)"
     assert arguments.quoted_path("seed=(1)") == "seed=(1)"
     assert [arguments.quoted_path(f"{key}=3") for key in ("run", "out")] == ["run='3'", "out='3'"]
     assert arguments.quoted_path("out=null") == "out=null"
@@ -176,6 +178,13 @@ def test_a_name_that_is_too_long_is_one_line(gantool: Gantool, tmp_path: Path):
         ("null", "null"),
         ("[T-shirt/top,Bag]", "[T-shirt/top,Bag]"),
         ("['1e3']", "['1e3']"),
+        ("[猫,Schöne Grüße]", "['猫','Schöne Grüße']"),
+        ("[dog (big),it's]", r"['dog (big)','it\'s']"),
+        ("[cat,null,'dog, big']", "[cat,'null','dog, big']"),
+        ("[0,1],[2,3]", "[0,1],[2,3]"),
+        ("choice([1],[2])", "choice([1],[2])"),
+        ("${classes}", "${classes}"),
+        ("[]", "[]"),
     ],
 )
 def test_classes_are_text(value: str, quoted: str):

@@ -158,8 +158,16 @@ def test_hold_out(root):
     save(root / "40.png")
     moved = held_out ^ {file.path for file in Folder(str(root), test_share=0.25).listing.splits["test"]}
     assert len(moved) <= 2
-    for share, count in ((0.001, 1), (1.0, 40)):
+    for share, count in ((0.001, 1), (0.999, 40)):
         assert len(Folder(str(root), test_share=share).listing.splits["test"]) == count
+    with pytest.raises(UsageError, match="dataset.test_share=1 of 41 images leaves none to train on"):
+        Folder(str(root), test_share=1.0)
+
+
+def test_the_only_image_is_not_held_out(root):
+    save(root / "a.png")
+    with pytest.raises(UsageError, match="dataset.test_share=0.1 of the only image leaves none to train on"):
+        Folder(str(root), test_share=0.1)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,21 @@ import torch
 from PIL import Image
 
 from gantool.runs import curves, pictures
+from gantool.runs.headings import headings, text_of
 
 
 def pixels(path):
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+@pytest.mark.parametrize("name", ["Schöne Grüße", "Кошка", "Γάτα", "naïve…"])
+def test_names_are_drawn_in_their_letters(name):
+    """No letter looks like the box for one that the font lacks, or is left out."""
+    box, letters = text_of("\U0010ffff"), [text_of(letter) for letter in name if letter != " "]
+    assert all(letter.tobytes() != box.tobytes() for letter in letters)
+    assert len({letter.tobytes() for letter in letters}) == len(set(name) - {" "})
+    assert all(letter.getextrema()[0] < 128 for letter in letters)
 
 
 def test_a_grid_has_every_pixel_in_its_place(tmp_path):
@@ -179,6 +189,7 @@ def test_pictures_import_nothing_heavy_before_they_draw_and_never_pyplot(tmp_pat
 import sys
 from pathlib import Path
 from gantool.runs import curves, pictures
+from gantool.runs.headings import headings, text_of
 assert not {"torch", "matplotlib", "numpy", "PIL"} & set(sys.modules), "imported too early"
 curves.draw([{"step": 1, "d_loss": 1.0}], Path(sys.argv[1]))
 assert "matplotlib.pyplot" not in sys.modules
@@ -198,7 +209,7 @@ assert "matplotlib.pyplot" not in sys.modules
     ],
 )
 def test_names_stand_where_they_are_true(classes, columns, over, beside):
-    assert pictures.headings(list(classes), columns) == (over, beside)
+    assert headings(list(classes), columns) == (over, beside)
 
 
 @pytest.mark.parametrize("names", [["cat", "dog"], ["a name that is wider than its column", "dog"]])

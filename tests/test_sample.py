@@ -1,5 +1,6 @@
 """gantool sample, in process: pictures and files from a run folder alone."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,15 @@ import torch
 from PIL import Image
 
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
+from gantool.commands import sample
+from gantool.commands.loading import choose_labels
 from gantool.commands.sample import USUAL
 from gantool.commands.showing import Shown, whole_columns
 from gantool.config.schema import conf_dir
+from gantool.errors import UsageError
 from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
-from gantool.runs.pictures import headings
+from gantool.runs.headings import headings
 from gantool.samplers.dump import Dump
 from gantool.samplers.interpolation import Interpolation, spherical
 
@@ -259,6 +263,15 @@ def test_sweeps_and_patterns_are_all_their_runs(digits: Gantool) -> None:
     assert Path("4.png").is_file() and Path("9.png").is_file()
 
 
+def test_a_run_may_have_a_comma_in_its_name(digits: Gantool) -> None:
+    """Found by a pattern, or quoted, beside others."""
+    for name in ("pics", "pics, new"):
+        shutil.copytree(RUN, f"p/{name}")
+    for where, names in (("p/*", {"pics", "pics, new"}), ("run,'p/pics, new'", {"run", "pics, new"})):
+        done = digits("sample", "-m", f"run={where}", "n=4", "seed=1")
+        assert done.code == 0 and {line.split("/")[-3] for line in done.out.splitlines()} == names, done.err
+
+
 def test_latest_is_the_default_and_needs_no_data(gantool: Gantool) -> None:
     pictures = Path("pictures")
     pictures.mkdir()
@@ -381,6 +394,29 @@ def test_a_checkpoint_without_its_parts_is_refused(digits: Gantool) -> None:
     refused = digits("sample", "run=run")
     assert refused.code == 2
     assert "is no checkpoint of gantool train: it lacks data, game" in refused.err
+
+
+def test_numbers_are_indices_only_where_no_class_is_called_by_one():
+    def chosen(names: list[str], *classes: int | str) -> list[int] | None:
+        return choose_labels(list(classes), {"class_counts": [5] * len(names), "names": names}, len(classes))
+
+    assert chosen(["cat", "dog"], 1, "cat") == [1, 0]
+    assert chosen(["10", "2", "9"], 2, "10", 9) == [1, 0, 2]
+    for names, item in ((["10", "2", "9"], 0), (["1", "cat"], 0), (["001", "002"], 1)):
+        with pytest.raises(UsageError, match=rf"there is no class {item} \(numbers are names here\); choose among"):
+            chosen(names, item)
+    with pytest.raises(UsageError, match=r"there is no class 'dog'; choose among cat, 'dog, big'$"):
+        chosen(["cat", "dog, big"], "dog")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(["a b"], ["a-b"]), (["a+b"], ["a", "b"]), (["x" * 70, "y"], ["x" * 70, "z"]), (["a_b"], ["a b"])],
+)
+def test_other_classes_are_another_file(one: list[str], other: list[str]):
+    names = [sample._word(*classes) for classes in (one, other)]
+    assert names[0] != names[1] and all(re.fullmatch(r"[\w+-]{1,80}", name) for name in names)
+    assert sample._word("cat", "dog", 3) == "cat+dog+3"
 
 
 def test_names_of_classes_are_over_the_columns_and_beside_interpolations(digits: Gantool) -> None:

@@ -28,6 +28,9 @@ PLAIN = re.compile(r"[\w./%@-]*", re.ASCII)  # of a path, what Hydra's grammar t
 NO_TEXT = re.compile(
     r"(?i)true|false|[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|[+-]?(inf|nan)"
 )  # unless in quotes
+QUOTED = r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")"""
+PIECE = re.compile(rf"\s*{QUOTED}\s*(?=,)|[^,]*")  # of values between commas
+ITEM = re.compile(rf"{QUOTED}(?=\s*(?:[,\]]|$))|[^\[\],]+")  # of a list
 # a value that is written in that grammar already
 GRAMMAR = re.compile(r"""['"\[{]|\$\{|(choice|range|interval|glob|sort|shuffle|tag|str|json_str|extend_list)\(.*\)$""")
 
@@ -62,25 +65,43 @@ def quoted_path(override: str, multirun: bool = True) -> str:
     """`run=my (first) run` -> `run='my (first) run'`; a sweep `run=a,b (2)` is quoted piece by piece."""
     key, equals, value = override.partition("=")
     key = key.lstrip("+")
-    if key not in PATHS or GRAMMAR.match(value):
+    if key not in PATHS or _no_pieces(value):
         return override
     one = key in FOLDERS or (key != "run" and not multirun) or os.path.exists(os.path.expanduser(value))
-    pieces = [value] if one else value.split(",")
-    return f"{override.partition('=')[0]}{equals}{','.join(quoted(os.path.expanduser(piece)) for piece in pieces)}"
+    paths = [value] if one else pieces(value)
+    each = (path if GRAMMAR.match(path) else quoted(os.path.expanduser(path)) for path in paths)
+    return f"{override.partition('=')[0]}{equals}{','.join(each)}"
+
+
+def pieces(value: str) -> list[str]:
+    """`a,b (2),'c, d'` -> a; b (2); 'c, d'. What is in quotes is one piece, and keeps them."""
+    found, rest = [], f"{value},"
+    while rest:
+        piece = PIECE.match(rest)[0]  # type: ignore[index]  # it may be empty
+        found.append(piece.strip() if GRAMMAR.match(piece.strip()) else piece)
+        rest = rest[len(piece) + 1 :]
+    return found
+
+
+def _no_pieces(value: str) -> bool:
+    """Is it written in Hydra's grammar, but not as texts in quotes?"""
+    return bool(GRAMMAR.match(value)) and value[0] not in "'\""
 
 
 def named(override: str) -> str:
-    """`classes=[true,1e3]` -> `classes=['true','1e3']`: classes are text, but whole numbers, which may be indices."""
+    """`classes=[true,1e3,a (b)]` -> `classes=['true','1e3','a (b)']`: classes are text, but whole numbers, which may be
+    indices."""
     key, equals, value = override.partition("=")
-    if key != "classes" or re.search(r"['\"({$]", value):
+    if key != "classes" or (_no_pieces(value) and not value.startswith("[")):
         return override
 
     def name(found: re.Match[str]) -> str:
         word, listed = found[0].strip(), value.startswith("[")
-        text = NO_TEXT.fullmatch(word) or (listed and word.lower() == "null")
-        return literal(word) if text and not re.fullmatch(r"0|[1-9]\d*", word) else found[0]
+        if re.fullmatch(rf"{QUOTED}|0|[1-9]\d*|\$.*|", word) or (word.lower() == "null" and not listed):
+            return found[0]
+        return literal(word) if listed and word.lower() == "null" else quoted(word)
 
-    return key + equals + re.sub(r"[^\[\],]+", name, value)
+    return key + equals + ITEM.sub(name, value)
 
 
 def whole(override: str) -> str:
@@ -124,9 +145,11 @@ def opened(override: str) -> str:
 def expanded(override: str, multirun: bool, command: str) -> str:
     """`run=outputs/multirun/*` -> `run=A,B,C`: the runs that a pattern, or a folder that is none itself, stands for."""
     key, equals, value = override.partition("=")
-    if key != "run" or GRAMMAR.match(value) or ("," in value and os.path.exists(os.path.expanduser(value))):
+    if key != "run" or _no_pieces(value) or ("," in value and os.path.exists(os.path.expanduser(value))):
         return override
-    runs = [run for piece in value.split(",") for run in _runs(piece, command)]
+    runs: list[str] = []
+    for piece in pieces(value):
+        runs += [piece] if GRAMMAR.match(piece) else map(quoted, _runs(piece, command))
     if len(runs) > 1 and not multirun:
         what = "evaluate and compare them" if command == "evaluate" else f"{command} each of them"
         raise UsageError(f"{override} is {len(runs)} runs: add -m to {what}")
@@ -137,9 +160,9 @@ def _runs(piece: str, command: str) -> list[str]:
     path = os.path.expanduser(piece)
     if os.path.exists(path):
         below = [] if (Path(path) / "status.json").is_file() else runs_below(Path(path))
-        return _begun(piece, [str(run.root) for run in below], command) or [piece]
+        return _begun(piece, [str(run.root) for run in below], command) or [path]
     if not glob.has_magic(path):
-        return [piece]
+        return [path]
     matches = [Path(match) for match in sorted(glob.glob(path))]
     found = [
         [str(match)] if match.suffix == ".pt" else [str(run.root) for run in runs_below(match)] for match in matches

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gantool.commands.doctor import cpu_model
 from gantool.commands.measuring import Metrics, Told
-from gantool.commands.planning import NAMED, check_classes, check_use, clock_of, make_meta, make_update, plan_of
+from gantool.commands.planning import NAMED, check_classes, check_use, clock_of, listed, make_meta, make_update, plan_of
 from gantool.commands.showing import Shown
 from gantool.commands.stopping import Stop
 from gantool.config.build import Builder
@@ -94,9 +94,8 @@ class Assembly:
     def described(self) -> str:
         """The data in a line: `1,617 examples of 1 x 8 x 8 numbers, 10 classes: 0, 1, ...`"""
         names, shape = self.spec["names"], " x ".join(map(str, self.spec["shape"]))
-        shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
         return f"{self.data['size']:,} examples of {shape} numbers, " + (
-            f"{len(names)} classes: {shown}" if names else "no classes"
+            f"{len(names)} classes: {listed(names, NAMED)}" if names else "no classes"
         )
 
     def _check_shares(self, state: dict[str, Any]) -> None:

@@ -165,8 +165,13 @@ def choose_labels(classes: Any, spec: dict[str, Any], n: int) -> list[int] | Non
 
 
 def _label(item: Any, names: Sequence[str]) -> int:
+    """By name, or by index where no name could be meant by a number."""
+    from gantool.commands.planning import listed
+
     if str(item) in names:
         return names.index(str(item))
-    if isinstance(item, int) and 0 <= item < len(names):
+    numbers = any(map(str.isdecimal, names))
+    if isinstance(item, int) and 0 <= item < len(names) and not numbers:
         return item
-    raise UsageError(f"classes: there is no class {item!r}; choose among {', '.join(names)}")
+    why = " (numbers are names here)" if isinstance(item, int) and numbers else ""
+    raise UsageError(f"classes: there is no class {item!r}{why}; choose among {listed(names)}")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -139,10 +140,16 @@ def _check_best(best: str | None, columns: Collection[str]) -> None:
             )
 
 
+def listed(names: Collection[str], most: int | None = None) -> str:
+    """Names of classes in a line, in quotes where they have a comma or a space; `most` of them at most."""
+    shown = [name if re.fullmatch(r"[^\s,]+", name) else repr(name) for name in list(names)[:most]]
+    return ", ".join(shown) + (", ..." if len(shown) < len(names) else "")
+
+
 def check_classes(saved: Mapping[str, Any], names: Collection[str]) -> None:
     """A run that was told the classes knows them by number. `saved`: `data` of its checkpoint."""
     if saved["class_counts"] and list(saved["names"]) != list(names):
-        then, now = (", ".join(each[:NAMED]) or "none" for each in (list(saved["names"]), list(names)))
+        then, now = (listed(each, NAMED) or "none" for each in (saved["names"], names))
         raise UsageError(f"this run was trained with the classes {then}, and the data now has {now}: give it its own")
 
 

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,9 @@ def _name(folder: RunFolder, config: dict[str, Any], sampler: Any, step: int, se
         f"_{config['sampler']['code']}" if "code" in config["sampler"] else ""
     )
     classes = config["classes"] if isinstance(config["classes"], list) else [config["classes"]]
-    stamp += f"_classes_{'+'.join(map(_word, classes))[:LONGEST]}" if config["classes"] is not None else ""
+    stamp += f"_classes_{_word(*classes)}" if config["classes"] is not None else ""
     for name, value in _unusual(config, sampler):
-        stamp += f"_{name}_{value:g}" if isinstance(value, float) else f"_{name}_{_word(value)[:LONGEST]}"
+        stamp += f"_{name}_{value:g}" if isinstance(value, float) else f"_{name}_{_word(value)}"
     return folder.samples / f"{kind}_step_{step:08d}_{stamp}"
 
 
@@ -119,5 +120,8 @@ def _unusual(config: dict[str, Any], sampler: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _word(value: Any) -> str:
-    return re.sub(r"[^\w-]+", "-", str(value).lower() if isinstance(value, bool) else str(value))
+def _word(*values: Any) -> str:
+    """`cat+dog`, as part of a file's name. What it leaves out of them has a mark behind it."""
+    texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
+    word = "+".join(re.sub(r"[^\w-]+", "-", text) for text in texts)[:LONGEST]
+    return word if word == "+".join(texts) else f"{word}_{blake2b(repr(texts).encode(), digest_size=3).hexdigest()}"

@@ -90,6 +90,9 @@ def _hold_out(files: Sequence[File], share: float) -> dict[str, list[File]]:
     """At least one image for each split if any is held out. A file that is added moves few others across."""
     if not share:
         return {"train": list(files), "test": []}
+    if share == 1 or len(files) == 1:
+        of = "the only image" if len(files) == 1 else f"{len(files):,} images"
+        raise UsageError(f"dataset.test_share={share:g} of {of} leaves none to train on: hold out fewer")
     count = min(max(1, round(share * len(files))), len(files) - 1)
     lots = sorted(files, key=lambda file: hashlib.blake2b(os.fsencode(file.path)).digest())
     test = set(lots[:count])

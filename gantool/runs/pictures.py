@@ -3,11 +3,11 @@
 import logging
 import zlib
 from collections.abc import Sequence
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantool.runs.folder import write_atomically
+from gantool.runs.headings import PADDING, headed, headings, text_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger(__name__)
-PADDING = 2  # px between cells
 CELL = 32  # px, the least side of a cell
-TEXT = 12  # px, the size of names
-LONGEST = 20  # characters of a name
 SCATTER = 480  # px, the side of a scatter plot
 FRAMES = 100  # the most frames that an animation keeps
 FRAME_SIDE = 800  # px, the longest side of an animation
@@ -95,51 +92,9 @@ def grid(
         sheet[top : top + height * scale, left : left + width * scale] = image
     drawn = Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
     if classes:
-        drawn = _headed(drawn, *headings(classes, columns), high, wide)
+        drawn = headed(drawn, *headings(classes, columns), high, wide)
     # runs of equal pixels are all that zlib finds in samples: as small as by its usual search, in a fifth of the time
     write_atomically(path, lambda file: drawn.save(file, "PNG", compress_type=zlib.Z_RLE))
-
-
-def headings(classes: Sequence[str], columns: int) -> tuple[list[str], list[str]]:
-    """Names over the columns, or beside the rows; [] where they would not be true, or all are alike."""
-    over = [classes[start::columns] for start in range(columns)]
-    beside = [classes[start : start + columns] for start in range(0, len(classes), columns)]
-    if len(set(classes)) < 2:
-        return [], []
-    if all(len(set(line)) == 1 for line in over):
-        return [line[0] for line in over], []
-    return [], [line[0] for line in beside] if all(len(set(line)) == 1 for line in beside) else []
-
-
-def _headed(sheet: "Image", over: list[str], beside: list[str], high: int, wide: int) -> "Image":
-    """The sheet with names over its columns, upright where one is wider than they are, or beside its rows."""
-    from PIL import Image
-
-    texts = [_text(name) for name in over or beside]
-    if over and any(text.width > wide - PADDING for text in texts):
-        texts = [text.transpose(Image.Transpose.ROTATE_90) for text in texts]
-    top = max((text.height for text in texts), default=0) + 2 * PADDING if over else 0
-    left = max((text.width for text in texts), default=0) + 2 * PADDING if beside else 0
-    page = Image.new(sheet.mode, (sheet.width + left, sheet.height + top), "white")
-    page.paste(sheet, (left, top))
-    for index, text in enumerate(texts):
-        across = index * wide + PADDING + (wide - PADDING - text.width) // 2 if over else left - PADDING - text.width
-        down = top - PADDING - text.height if over else index * high + PADDING + (high - PADDING - text.height) // 2
-        page.paste(text, (across, down))
-    return page
-
-
-def _text(name: str) -> "Image":
-    """Black on white, as small as it can be; of long names the beginning."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
-    font = ImageFont.load_default(TEXT)
-    measure = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox
-    wide, high = measure((0, 0), name, font)[2], measure((0, 0), "Åg", font)[3]
-    text = Image.new("L", (max(1, ceil(wide)), ceil(high)), "white")
-    ImageDraw.Draw(text).text((0, 0), name, "black", font)
-    return text
 
 
 def scatter(
@@ -256,7 +211,7 @@ def _frame(frame: Path) -> "Image | None":
         log.warning("left out of the animation: %s (%s)", frame, error)
         return None
     small.thumbnail((FRAME_SIDE, FRAME_SIDE))
-    text = _text(f"step {int(frame.stem.removeprefix('step_')):,}")
+    text = text_of(f"step {int(frame.stem.removeprefix('step_')):,}")
     page = Image.new("RGB", (small.width, small.height + text.height), "white")
     page.paste(text, (PADDING, 0))
     page.paste(small, (0, text.height))
