@@ -67,6 +67,15 @@ MISTAKES = [
     (["data.path=x"], ["unknown key 'data.path': data holds one value", "did you mean dataset.path?"]),
     (["-m", "hydra.sweeper.params={seed:'1,2'}"], ["sweep over KEY=VALUE,VALUE itself", "for YAML files"]),
     (["-m", "+hydra.sweeper.params.seed='range(1,9)'"], ["sweep over KEY=VALUE,VALUE itself"]),
+    (["objective=[hinge,wgan]"], ["objective takes one option; for a run of each: -m objective=hinge,wgan"]),
+    (["trick={ema:{half_life:3}}"], ["options of trick are chosen by their names: trick=[NAME,...]"]),
+    (["-m", "steps=glob(*)"], ["glob() is for the options of a group: write the values, steps=A,B"]),
+    (["hydra.run.dir="], ["hydra.run.dir= names no folder: give one, or leave it out"]),
+    (["-m", "seed=1,2", "hydra.sweep.dir="], ["hydra.sweep.dir= names no folder"]),
+    (
+        ["best.metric=memorisation", "metric=[memorization]"],
+        ["no column of metrics.jsonl; did you mean 'memorization'?"],
+    ),
     (["dataset=folder", "dataset.path=a,b"], ["there is no folder", "/a,b'"]),
 ]
 

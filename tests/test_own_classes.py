@@ -1,13 +1,16 @@
 """Classes and options of the user's own: the page's examples run, and their errors are called theirs."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from cli_helpers import Gantool, files, gantool_fixture, read_status  # noqa: F401 (it is a fixture)
 from gantool.cli.bugs import own_place
+from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
 
 
@@ -59,6 +62,181 @@ def test_an_error_in_ones_own_class_is_called_so(gantool: Gantool, tmp_path: Pat
     assert said in read_status(tmp_path / "r")["error"] and "Traceback" in (tmp_path / "r" / "train.log").read_text()
 
 
+def own(name: str, group: str, body: str, *more: str) -> tuple[str, ...]:
+    """Writes the class `Mine` and its option, and gives the settings that choose it."""
+    Path(f"{name}.py").write_text(body, "utf-8")
+    option = Path("mine", group, f"{name}.yaml")
+    option.parent.mkdir(parents=True)
+    lists = group in ("metric", "trick")
+    head = f"# @package {group}.{name}\n" if lists else ""
+    option.write_text(f"{head}# Mine. Source: this test.\n_target_: {name}.Mine\n", "utf-8")
+    chosen = f"{group}=[{name}]" if lists else f"{group}={name}"
+    quick = ("dataset=ring", "batch_size=8", "steps=2", "logger=[]", "compile=off", "hydra.run.dir=r")
+    return ("--config-dir", "mine", f"trust=[{name}]", chosen, *quick, *more)
+
+
+OBJECTIVE = """
+from gantool.game.hooks import Objective
+class Mine(Objective):
+    def d_loss(self, turn, on_real, on_fake):
+        return on_fake.logits.mean() - on_real.logits.mean()
+    def g_loss(self, turn, on_fake):
+        return {loss}
+    def report(self, turn, on_real, on_fake):
+        return {report}
+"""
+
+
+@pytest.mark.parametrize(
+    ("loss", "report", "said"),
+    [
+        (
+            "on_fake.logits",
+            "{}",
+            "Mine.g_loss must give one number, a tensor without dimensions, not a tensor of shape",
+        ),
+        ("on_fake.logits.mean().detach()", "{}", "Mine.g_loss depends on no weight that learns"),
+        ("None", "{}", "Mine.g_loss must give one number, a tensor without dimensions, not None"),
+        ("float(on_fake.logits.mean())", "{}", "not a float"),
+        ("-on_fake.logits.mean()", "{'mine': 0.5}", "Mine.report()['mine'] must give one number"),
+    ],
+)
+def test_what_ones_own_objective_gives_wrongly_is_said_of_it(
+    gantool: Gantool, loss: str, report: str, said: str, no_curves: None
+):
+    result = gantool("train", *own("my_loss", "objective", OBJECTIVE.format(loss=loss, report=report)))
+    sys.modules.pop("my_loss")
+    assert result.code == 2 and said in result.err, result.err
+
+
+@pytest.mark.parametrize("lacks", ["d_loss", "g_loss"])
+def test_a_loss_that_ones_own_objective_lacks_is_named(gantool: Gantool, lacks: str):
+    body = OBJECTIVE.format(loss="-on_fake.logits.mean()", report="{}").replace(lacks, "other")
+    result = gantool("train", *own("my_loss", "objective", body))
+    sys.modules.pop("my_loss")
+    assert result.code == 2 and f"Mine has no {lacks}" in result.err, result.err
+
+
+METRIC = """
+import torch
+class Mine:
+    columns = ({column!r},)
+    def check(self, dataset, objective): ...
+    def facts(self): return {facts}
+    def __call__(self, generator, dataset): return {{{column!r}: 1.0}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("column", "facts", "said"),
+    [
+        ("g_loss", "{}", "metric.my_metric gives the column g_loss, which training has: rename it"),
+        ("step", "{}", "gives the column step"),
+        ("mine", "{'size': torch.ones(2)}", "metric.my_metric: what facts() gives cannot be written as JSON"),
+    ],
+)
+def test_what_ones_own_metric_gives_wrongly_is_said_of_it(gantool: Gantool, column: str, facts: str, said: str):
+    result = gantool("train", *own("my_metric", "metric", METRIC.format(column=column, facts=facts)))
+    sys.modules.pop("my_metric")
+    assert result.code == 2 and said in result.err, result.err
+
+
+def test_a_trick_is_not_called_like_something_of_torchs_modules(gantool: Gantool, tmp_path: Path):
+    body = "from gantool.game.hooks import Trick\nclass Mine(Trick): ...\n"
+    result = gantool("train", *own("half", "trick", body))
+    sys.modules.pop("half")
+    assert result.code == 2 and "trick=half: torch's modules have something of that name" in result.err, result.err
+    assert not (tmp_path / "r").exists()
+
+
+NETS = """
+import torch
+from torch import nn
+from gantool.game import networks
+class Layers(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        lazy, old = kind == "lazy", kind == "old"
+        self.a, self.b = nn.LazyLinear(8) if lazy else nn.Linear(8, 8), nn.Linear(8, 8)
+        if old:
+            self.a = nn.utils.weight_norm(self.a)
+        if kind == "frozen":
+            self.a.requires_grad_(False)
+        if kind == "complex":
+            self.c = nn.Parameter(torch.ones(8, dtype=torch.complex64))
+        if kind in ("tied", "twice"):
+            self.b.weight = self.a.weight
+        if kind == "twice":
+            self.again = self.a
+    def forward(self, x):
+        x = self.b(self.a(x).relu())
+        return (x * self.c).real if hasattr(self, "c") else x
+class Mine(networks.Generator):
+    def __init__(self, shape, latent_dim, num_classes=0, kind: str = "plain"):
+        super().__init__(shape, latent_dim, num_classes)
+        self.body = nn.Sequential(nn.Linear(self.inputs, 8), Layers(kind), nn.Linear(8, *shape))
+class D(networks.Discriminator):
+    def __init__(self, shape, num_classes=0, logits=1, kind: str = "plain"):
+        super().__init__(shape, num_classes, logits)
+        self.trunk = nn.Sequential(nn.Linear(self.inputs, 8), Layers(kind))
+        self.num_features, self.head = 8, nn.Linear(8, logits)
+"""
+
+
+def trained_by(gantool: Gantool, g: str, d: str, *settings: str) -> tuple[str, dict[str, torch.Tensor]]:
+    """What is said, and the weights at the end, if it ends well."""
+    Path("mine/architecture").mkdir(parents=True, exist_ok=True)
+    Path("my_nets.py").write_text(NETS, "utf-8")
+    Path("mine/architecture/odd.yaml").write_text(
+        "# Mine. Source: this test.\nlatent_dim: 4\nclass_conditional: false\nprojection: false\n"
+        f"generator: {{_target_: my_nets.Mine, kind: {g}}}\ndiscriminator: {{_target_: my_nets.D, kind: {d}}}\n",
+        "utf-8",
+    )
+    shutil.rmtree("r", ignore_errors=True)
+    quick = ("dataset=ring", "batch_size=8", "steps=3", "logger=[]", "hydra.run.dir=r")
+    result = gantool("train", "--config-dir", "mine", "trust=[my_nets]", "architecture=odd", *quick, *settings)
+    sys.modules.pop("my_nets")
+    if result.code:
+        return result.err, {}
+    return result.err, checkpoint.load(checkpoint.choose(RunFolder("r"), "last"))["game"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("compile=off",),
+        ("compile=step",),
+        ("compile=off", "update=unrolled", "update.unrolled_steps=2"),
+        ("compile=off", "update=consensus"),
+        ("compile=off", "trick=[weight_clipping,historical_averaging,ema]", "trick.weight_clipping.c=0.3"),
+    ],
+)
+def test_frozen_weights_stay_as_they_are(gantool: Gantool, no_curves: None, settings: tuple[str, ...]):
+    _, once = trained_by(gantool, "frozen", "frozen", "steps=1", *settings)
+    _, later = trained_by(gantool, "frozen", "frozen", "steps=3", *settings)
+    weights = [name for name in once if name.startswith("nets.") and name.endswith("weight")]
+    still = {name for name in weights if torch.equal(once[name], later[name])}
+    assert still == {"nets.generator.body.1.a.weight", "nets.discriminator.trunk.1.a.weight"}
+
+
+@pytest.mark.parametrize("update", ["alternating", "unrolled", "consensus"])
+def test_a_layer_of_two_names_is_one_layer(gantool: Gantool, no_curves: None, update: str):
+    """Weights that are tied lead where they lead when their layer is registered once more."""
+    said, tied = trained_by(gantool, "tied", "tied", "compile=off", f"update={update}")
+    also, twice = trained_by(gantool, "twice", "twice", "compile=off", f"update={update}")
+    assert tied and twice, said + also
+    assert not [name for name, value in tied.items() if not torch.equal(value, twice[name])]
+
+
+def test_layers_that_cannot_be_trained_or_copied_are_told(gantool: Gantool, no_curves: None):
+    said, _ = trained_by(gantool, "lazy", "plain")
+    assert "architecture.generator has lazy layers, which cannot be trained: give them their sizes" in said
+    said, _ = trained_by(gantool, "old", "plain", "trick=[ema]", "compile=off")
+    assert "Mine cannot be copied" in said and "parametrizations.weight_norm" in said
+    _, weights = trained_by(gantool, "complex", "complex", "compile=off")
+    assert weights["nets.generator.body.1.c"].dtype == torch.complex64
+
+
 @pytest.mark.parametrize("group", ["objective=loss_sensitive", "architecture=small"])
 def test_the_examples_of_the_houses_page_run(gantool: Gantool, tmp_path: Path, monkeypatch, group: str):
     """Each block of code below the name of its file, written there and trained with."""
@@ -82,7 +260,6 @@ def test_what_ones_own_class_lacks_is_its_error(tmp_path: Path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / "my_headless.py"
     file.write_text("from gantool.game.networks import Discriminator\n\n\nclass D(Discriminator):\n    trunk = abs\n")
-    import torch
     from my_headless import D
 
     with pytest.raises(AttributeError) as caught:

@@ -35,6 +35,9 @@ def prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[s
         overrides = [arguments.opened(override) for override in overrides]
     overrides = [arguments.whole(arguments.quoted_path(override, multirun)) for override in overrides]
     overrides = [arguments.once(arguments.based(override)) for override in overrides]
+    empty = next((one for one in overrides if one.lstrip("+") in (f"{key}=" for key in arguments.FOLDERS)), None)
+    if empty:
+        raise UsageError(f"{empty} names no folder: give one, or leave it out")
     _refuse_nameless(overrides)
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)
@@ -52,14 +55,21 @@ def prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[s
 
 
 def _refuse_nameless(overrides: Sequence[str]) -> None:
-    """`trick=[[ema]]`, `metric=[null]`: the options of a group are chosen by their names."""
+    """`trick=[[ema]]`, `metric=[null]`, `prior={normal: 1}`: the options of a group are chosen by their names.
+
+    Of most groups one is chosen: `objective=[hinge,wgan]` has no meaning.
+    """
     for override, parsed in _parsed(overrides):
         group = parsed.key_or_group
         if (conf_dir() / group).is_dir() and not override.startswith("~"):
-            for chosen in parsed.value().list if parsed.is_choice_sweep() else [parsed.value()]:
-                if isinstance(chosen, list) and not all(isinstance(getattr(one, "text", one), str) for one in chosen):
+            for chosen in getattr(parsed.value(), "list", [parsed.value()]):  # of a choice sweep; a glob is another
+                names = chosen if isinstance(chosen, list) else []
+                if isinstance(chosen, dict) or not all(isinstance(getattr(one, "text", one), str) for one in names):
                     example = f"{group}=[NAME,...]" if group in schema.LISTS else f"{group}=NAME"
                     raise UsageError(f"{override}: options of {group} are chosen by their names: {example}")
+                if names and group not in (*schema.LISTS, "experiment"):
+                    each = ",".join(str(getattr(one, "text", one)) for one in names)
+                    raise UsageError(f"{override}: {group} takes one option; for a run of each: -m {group}={each}")
 
 
 def _refuse_shared(overrides: Sequence[str]) -> None:
@@ -119,7 +129,7 @@ def _composed(command: str, flags: Sequence[str], overrides: list[str]) -> Mappi
 
 def _check_values(command: str, overrides: Sequence[str]) -> None:
     """Single values of a sweep are checked before its first job; each job checks the rest of its settings."""
-    from hydra.core.override_parser.types import Transformer
+    from hydra.core.override_parser.types import Glob, Transformer
 
     fields = signature(f"{schema.__name__}.{command.capitalize()}") or {}
     for override, parsed in _parsed(overrides):
@@ -127,6 +137,8 @@ def _check_values(command: str, overrides: Sequence[str]) -> None:
         kind = fields[key].annotation if key in fields else "Component"
         if kind.startswith("Component") or is_dataclass(getattr(schema, kind, None)) or "${" in override:
             continue  # no single value, or one that is not known yet
+        if isinstance(parsed.value(), Glob):
+            raise UsageError(f"{override}: glob() is for the options of a group: write the values, {key}=A,B")
         many = parsed.is_choice_sweep() or parsed.is_range_sweep()
         if many or not parsed.is_sweep_override():
             for value in parsed.sweep_iterator(Transformer.identity) if many else [parsed.value()]:

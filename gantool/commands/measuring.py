@@ -1,5 +1,6 @@
 """The metrics of a run: what fits, what is measured, and what makes two measurements comparable."""
 
+import json
 from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from gantool.errors import UsageError
 from gantool.game.images import fingerprint, loaded
 from gantool.game.types import Dataset, Images, Metric
 from gantool.runs import status
+from gantool.runs.rows import kind, plain
 
 Told = Callable[[str, str, int, int], None]  # hears of progress: metric, of what, how much is done, of how much
 
@@ -41,6 +43,8 @@ class Metrics:
         if lacking:
             raise UsageError(f"metric.{name}: {type(metric).__name__} has no `{lacking[0]}` (gantool/game/types.py)")
         for column in metric.columns:
+            if kind(column) != "metric":
+                raise UsageError(f"metric.{name} gives the column {column}, which training has: rename it")
             if column in self.columns:
                 raise UsageError(f"metric=[{self.columns[column]},{name}] both give the column {column}: drop one")
             self.columns[column] = name
@@ -72,7 +76,7 @@ class Metrics:
 
     def _measured(self, deployed: Deployed, seed: int) -> dict[str, Any]:
         return {
-            "metrics": {name: metric.facts() for name, metric in self.chosen.items()},
+            "metrics": {name: _facts(name, metric) for name, metric in self.chosen.items()},
             "seed": seed,
             "weights": "averaged" if deployed.averaged else "raw",
             "truncation": self.truncation,
@@ -80,6 +84,17 @@ class Metrics:
             "data": self.data,
             "versions": status.environment(),
         }
+
+
+def _facts(name: str, metric: Metric) -> dict[str, Any]:
+    facts = metric.facts()
+    try:
+        json.dumps(plain(facts))
+    except TypeError as error:
+        raise UsageError(
+            f"metric.{name}: what facts() gives cannot be written as JSON ({error}): give numbers, text and lists"
+        ) from error
+    return facts
 
 
 def _numbers(name: str, values: Any, columns: Collection[str]) -> dict[str, float]:

@@ -11,13 +11,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantool.config.build import Builder
 from gantool.config.schema import conf_dir
+from gantool.config.signature import suggestion
 from gantool.engine import loop
 from gantool.errors import UsageError
 from gantool.game.ahead import check_differentiable
 from gantool.game.game import Game
+from gantool.game.hooks import Objective
 from gantool.game.meta import Meta
 from gantool.game.player import Player
 from gantool.game.updates import Update
+from gantool.runs.rows import kind
 
 DEFAULT_STEPS = 10_000
 ALWAYS = ("diversity", "divergence")  # metrics whose column any run may have
@@ -87,7 +90,7 @@ def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:
 
 def check_use(config: Mapping[str, Any], update: Update, game: Game, d: Player, columns: Collection[str]) -> None:
     """Settings that would change nothing, or cannot be computed, are refused. `columns`: of the metrics."""
-    _check_best(config["best"]["metric"], columns)
+    _check_best(config["best"]["metric"], columns, game.objective)
     objective, steps = game.objective, update.discriminator_steps
     if not objective.critic and steps > 1:
         raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
@@ -128,8 +131,8 @@ def _check_ahead(game: Game, d: Player) -> None:
             )
 
 
-def _check_best(best: str | None, columns: Collection[str]) -> None:
-    """A column of a metric that is not chosen is told at once; other names after the first step, which shows them."""
+def _check_best(best: str | None, columns: Collection[str], objective: Objective) -> None:
+    """What can be no column is told at once; names of players' statistics after the first step, which shows them."""
     if best is None or best in columns or best in ALWAYS:
         return
     for path in sorted((conf_dir() / "metric").glob("*.yaml")):
@@ -138,6 +141,12 @@ def _check_best(best: str | None, columns: Collection[str]) -> None:
             raise UsageError(
                 f"best.metric={best} is a column of a metric that is not chosen: choose it too, metric=[{path.stem}]"
             )
+    if kind(best) == "metric" and type(objective).report is Objective.report:
+        known = {*columns, *ALWAYS}
+        raise UsageError(
+            f"best.metric={best} is no column of metrics.jsonl; {suggestion(best, known)}, and those of the players; "
+            "columns of a metric are there if it is chosen, metric=[...]"
+        )
 
 
 def listed(names: Collection[str], most: int | None = None) -> str:

@@ -99,13 +99,19 @@ class Builder:
         return self.make(key, value, None, offered) if isinstance(value, Mapping) and "_target_" in value else value
 
     def players(self, game: Game, node: Mapping[str, Any]) -> tuple[Player, Player]:
-        """D, and G with whatever parameters the objective has."""
-        generator = [*game.nets["generator"].parameters(), *game.objective.parameters()]
-        discriminator, device = list(game.nets["discriminator"].parameters()), generator[0].device
-        return (
-            self._player("optimizer.discriminator", node["discriminator"], discriminator, device),
-            self._player("optimizer.generator", node["generator"], generator, device),
+        """D, and G with whatever parameters the objective has: those that are not frozen."""
+        nets, device = game.nets, next(game.nets.parameters()).device
+        players = {"discriminator": [nets["discriminator"]], "generator": [nets["generator"], game.objective]}
+        d, g = (
+            self._player(
+                f"optimizer.{name}",
+                node[name],
+                [weight for part in parts for weight in part.parameters() if weight.requires_grad],
+                device,
+            )
+            for name, parts in players.items()
         )
+        return d, g
 
     def _player(
         self, key: str, node: Mapping[str, Any], parameters: Sequence[nn.Parameter], device: torch.device
@@ -157,6 +163,9 @@ class Builder:
             discriminator = Identity(**facts)
         if choice.projection:
             discriminator.project(told)
+        for name, net in (("generator", generator), ("discriminator", discriminator)):
+            if any(map(nn.parameter.is_lazy, net.parameters())):
+                raise UsageError(f"architecture.{name} has lazy layers, which cannot be trained: give them their sizes")
         return generator, discriminator
 
     def classifier(self, cfg: Mapping[str, Any], shape: Shape) -> nn.Module:
@@ -170,6 +179,9 @@ class Builder:
         facts = {"num_classes": num_classes, "conditional": architecture["class_conditional"]}
         objective = self.make("objective", node, Objective, facts)
         tricks = {name: self.make(f"trick.{name}", each, Trick) for name, each in (cfg.get("trick") or {}).items()}
+        taken = next((name for name in tricks if hasattr(nn.ModuleDict, name) or name in vars(nn.Module())), None)
+        if taken:
+            raise UsageError(f"trick={taken}: torch's modules have something of that name: call the trick otherwise")
         return Choice(
             name=f"objective {str(node['_target_']).split('.')[-2]}",
             objective=objective,

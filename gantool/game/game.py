@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,11 @@ from torch import Tensor, nn
 from gantool.errors import UsageError
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import judges_by_example
+from gantool.game.promises import learnable, one_number
+from gantool.game.seen import Seen
 from gantool.game.types import Critic, Fakes, Source, Stats, Turn, Verdict
+
+Penalties: TypeAlias = Iterable[tuple[str, Tensor | None]]
 
 
 class Game(nn.Module):
@@ -35,7 +40,7 @@ class Game(nn.Module):
         self.autocast: Callable[[], AbstractContextManager] = nullcontext
         self.hooks: dict[str, Trick] = {**_objectives(objective), **tricks}
         self.needs_real = any(hook.needs_real for hook in self.hooks.values())
-        seen = _Seen(self.source, objective)  # all surgery first: a copy made too early would miss some of it
+        seen = Seen(self.source, objective)  # all surgery first: a copy made too early would miss some of it
         for hook in sorted(self.hooks.values(), key=lambda hook: hook.rewrites_last):
             hook.rewrite(self.nets, seen)
         for hook in self.hooks.values():
@@ -130,7 +135,7 @@ class Game(nn.Module):
             self._watch(on_real)
         loss = self.objective.d_loss(turn, on_real, on_fake)
         penalties = ((name, hook.d_penalty(turn, on_real, on_fake)) for name, hook in self.hooks.items())
-        total, stats = _total("d", loss, penalties)
+        total, stats = _total("d", loss, penalties, self.objective)
         return total, stats | self._verdicts(turn, on_real, on_fake), on_fake
 
     def g_reals(self, ahead: bool = False) -> bool:
@@ -163,7 +168,7 @@ class Game(nn.Module):
         else:
             loss = self.objective.g_loss(turn, on_fake)
         penalties = ((name, hook.g_penalty(turn, on_fake)) for name, hook in self.hooks.items())
-        total, stats = _total("g", loss, penalties)
+        total, stats = _total("g", loss, penalties, self.objective)
         if not self.objective.critic:  # what G lowers is the distance itself
             stats["divergence"] = loss.detach()
         return total, stats
@@ -239,31 +244,8 @@ class Game(nn.Module):
         divergence = self.objective.estimate(turn, on_real, on_fake)
         if divergence is not None:
             stats["divergence"] = divergence
-        return stats | self.objective.report(turn, on_real, on_fake)
-
-
-class _Seen:
-    """The source as the players see it: with the objective's codes in the latents."""
-
-    def __init__(self, source: Source, objective: Objective):
-        self.source, self.objective = source, objective
-        self.batch_size, self.num_classes = source.batch_size, source.num_classes
-
-    def reals(self) -> tuple[Tensor, Tensor]:
-        return self.source.reals()
-
-    def labelled(self) -> tuple[Tensor, Tensor]:
-        return self.source.labelled()
-
-    def reference(self) -> tuple[Tensor, Tensor]:
-        return self.source.reference()
-
-    def mean(self) -> Tensor:
-        return self.source.mean()
-
-    def latents(self) -> tuple[Tensor, Tensor]:
-        latent, label = self.source.latents()
-        return self.objective.latent(latent), label
+        told = self.objective.report(turn, on_real, on_fake)
+        return stats | {name: one_number(value, self.objective, f"report()[{name!r}]") for name, value in told.items()}
 
 
 def _objectives(objective: Objective) -> dict[str, Trick]:
@@ -282,14 +264,14 @@ def _unless_fixed(judge: Critic, image: Tensor, label: Tensor) -> Verdict:
         return judge(image, label)
 
 
-def _total(player: str, loss: Tensor, penalties: Iterable[tuple[str, Tensor | None]]) -> tuple[Tensor, Stats]:
+def _total(player: str, loss: Tensor, penalties: Penalties, objective: Objective) -> tuple[Tensor, Stats]:
     """Loss plus penalties, and each of them by name."""
-    stats = {f"{player}_loss": loss.detach()}
+    stats = {f"{player}_loss": one_number(loss, objective, f"{player}_loss").detach()}
     for name, penalty in penalties:
         if penalty is not None:
             loss = loss + penalty
             stats[f"{player}_{name}"] = penalty.detach()
-    return loss, stats
+    return learnable(loss, objective, f"{player}_loss"), stats
 
 
 def _tricks_in(state: dict[str, Tensor]) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor, nn
 
+from gantool.errors import UsageError
 from gantool.game.types import Source, Stats, Turn, Verdict
 
 
@@ -113,10 +114,10 @@ class Objective(Trick):
         return noise
 
     def d_loss(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor:
-        raise NotImplementedError
+        raise UsageError(f"{type(self).__name__} has no d_loss: an objective must have one")
 
     def g_loss(self, turn: Turn, on_fake: Verdict) -> Tensor:
-        raise NotImplementedError
+        raise UsageError(f"{type(self).__name__} has no g_loss: an objective must have one")
 
     def estimate(self, turn: Turn, on_real: Verdict, on_fake: Verdict) -> Tensor | None:
         """How far apart the data and the fakes are, by the divergence that D measures: the column `divergence`.

@@ -100,6 +100,8 @@ def loaded(dataset: Dataset, split: str = "train") -> Images:
         raise UsageError(
             f"{said} gives pixels of {_kind(pixels)}: images must be uint8 (M, C, H, W), and points float32 (M, P)"
         )
+    if not len(pixels):
+        raise UsageError(f"{said} gives no example: a dataset without that split must raise an error that says so")
     if images.shape != tuple(dataset.shape):
         raise UsageError(
             f"{said} gives examples of shape {images.shape}, and dataset.shape says {tuple(dataset.shape)}: mend either"

@@ -1,12 +1,12 @@
 """A meta-algorithm: the game is played several times over, and what is deployed is the mixture of all generators."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from gantool.game.surgery import frozen_copy
 from gantool.game.types import Images, Trained
 
 
@@ -81,7 +81,7 @@ class Meta:
 
     def advance(self, generator: nn.Module, share: float, weights: Tensor) -> None:
         """`generator` is finished; from now on the next component is trained, with this share and these weights."""
-        self.components.append(copy.deepcopy(generator).requires_grad_(False))
+        self.components.append(frozen_copy(generator))
         self.weights = weights
         self.shares = torch.cat([(1 - share) * self.shares, share * self._class_shares(weights)])
 
@@ -102,7 +102,7 @@ class Meta:
 
     def load_state_dict(self, state: dict[str, Any], generator: nn.Module) -> None:
         """`generator` is like all the components."""
-        self.components = [copy.deepcopy(generator).requires_grad_(False) for _ in state["components"]]
+        self.components = [frozen_copy(generator) for _ in state["components"]]
         for component, weights in zip(self.components, state["components"], strict=True):
             component.load_state_dict(weights)
         self.shares, self.weights = state["shares"], state["weights"]

@@ -165,5 +165,6 @@ def _fast_options(optimizer: Callable[..., Any], parameters: list[Tensor]) -> di
         raise UsageError(
             f"let one of {WAYS[0]}, {WAYS[1]} and {WAYS[2]} be true, as an optimizer steps in one way: it has {told}"
         )
-    options = {"fused": device in ("cpu", "cuda") and not asked, "capturable": device == "cuda"}
+    real = all(parameter.is_floating_point() for parameter in parameters)
+    options = {"fused": device in ("cpu", "cuda") and real and not asked, "capturable": device == "cuda"}
     return {name: True for name, wanted in options.items() if wanted and name in known and name not in given}

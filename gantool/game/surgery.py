@@ -1,5 +1,7 @@
 """Changes to a network that is built already."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,17 @@ from gantool.game.types import Shape
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)  # that have weights to multiply with
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def frozen_copy(net: nn.Module) -> nn.Module:
+    """Raises UsageError where a layer computes its weight beforehand, as torch's old weight_norm and spectral_norm."""
+    try:
+        return copy.deepcopy(net).requires_grad_(False)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{type(net).__name__} cannot be copied, which this needs ({str(error).split('. ')[0].rstrip('.')}): take "
+            "torch.nn.utils.parametrizations.weight_norm or spectral_norm in place of torch.nn.utils's older ones"
+        ) from error
 
 
 class Appended(nn.Module):

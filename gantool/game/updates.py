@@ -176,12 +176,19 @@ class Unrolled:
     def _later(self, game: Game, d: Player) -> Critic:
         """D as it will be, whose weights are functions of G's."""
         net = game.nets["discriminator"]
-        names, weights = [name for name, _ in net.named_parameters()], list(d.parameters)
+        weights, number = list(d.parameters), {id(weight): index for index, weight in enumerate(d.parameters)}
+        held = {  # a weight may be of several layers, and a layer have several names
+            f"{layer}.{name}".lstrip("."): number[id(weight)]
+            for layer, module in net.named_modules(remove_duplicate=True)
+            for name, weight in module._parameters.items()
+            if id(weight) in number
+        }
         buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
         ahead = Ahead(d)
 
         def critic(image: Tensor, label: Tensor) -> Verdict:
-            return functional_call(net, buffers | dict(zip(names, weights, strict=True)), (image, label))
+            later = {name: weights[index] for name, index in held.items()}
+            return functional_call(net, buffers | later, (image, label), tie_weights=False)
 
         for _ in range(self.unrolled_steps):
             loss, _ = game.d_loss(critic, through_g=True)

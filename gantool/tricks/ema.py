@@ -1,6 +1,5 @@
 """The generator that is deployed: an average over its recent past."""
 
-import copy
 import math
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from gantool.game.hooks import Clock, Trick
 from gantool.game.ranges import NonNegative, Positive
+from gantool.game.surgery import frozen_copy
 from gantool.game.types import Source
 
 
@@ -28,7 +28,7 @@ class EMA(Trick):
         self.batch_size = source.batch_size
 
     def ready(self, nets: nn.ModuleDict) -> None:
-        self.average = copy.deepcopy(nets["generator"]).requires_grad_(False)
+        self.average = frozen_copy(nets["generator"])
 
     def share(self) -> Tensor:
         """How far the average moves towards the present weights in this step, in [0, 1]."""

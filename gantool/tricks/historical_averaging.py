@@ -18,7 +18,9 @@ class HistoricalAveraging(Trick):
         self.weight, self.clock = weight, Clock()
 
     def ready(self, nets: nn.ModuleDict) -> None:
-        self.live: dict[str, list[Tensor]] = {player: list(net.parameters()) for player, net in nets.items()}
+        self.live: dict[str, list[Tensor]] = {
+            player: [weight for weight in net.parameters() if weight.requires_grad] for player, net in nets.items()
+        }
         means = {
             player: [nn.Parameter(each.detach().clone(), False) for each in mine] for player, mine in self.live.items()
         }

@@ -17,6 +17,6 @@ class WeightClipping(Trick):
         self.c = c
 
     def after_d(self, nets: nn.ModuleDict) -> None:
-        weights: list[Tensor] = list(nets["discriminator"].parameters())
+        weights: list[Tensor] = [weight for weight in nets["discriminator"].parameters() if weight.requires_grad]
         torch._foreach_clamp_min_(weights, -self.c)
         torch._foreach_clamp_max_(weights, self.c)
