@@ -102,7 +102,7 @@ def _hold_out(files: Sequence[File], share: float) -> dict[str, list[File]]:
 def _images(root: Path) -> list[File]:
     """All images below a folder, sorted by path. Raises UsageError if there are none."""
     if not os.path.exists(root):
-        raise UsageError(f"dataset.path: there is no folder '{root}'")
+        raise UsageError(f"dataset.path: there is no folder '{root}': give dataset.path=FOLDER, where the images are")
     if not os.path.isdir(root):
         raise UsageError(
             f"dataset.path: '{root}' is a file: give the folder that holds the images (unpack archives first)"
