@@ -7,6 +7,7 @@ each starts from the last one's weights, keep 1e-4 of the largest.
 import copy
 import logging
 import math
+import random
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
@@ -18,16 +19,19 @@ import torch
 from torch import nn
 from torch._inductor.output_code import CompiledFxGraph
 
+from gantool.architectures import mlp
 from gantool.commands.assembly import Assembly
-from gantool.engine import compiled
-from gantool.engine.compiled import WRITTEN_OUT, Compiler
+from gantool.engine import compiled, written_out
+from gantool.engine.compiled import Compiler
 from gantool.engine.meters import Meters
 from gantool.engine.rounds import Rounds
 from gantool.engine.state import State
 from gantool.engine.trace import traced
+from gantool.engine.written_out import WRITTEN_OUT
 from gantool.errors import UsageError
 from gantool.game.player import Player
 from gantool.game.updates import Alternating
+from gantool.objectives.non_saturating import NonSaturating
 from gantool.tricks.instance_noise import InstanceNoise
 from test_no_sync import OBJECTIVES, TRICKS, UPDATES, config, refused_with_reason
 from toys import bilinear, plain, players
@@ -313,7 +317,7 @@ def test_adam_written_out_is_adam(step, beta):
     square = beta * square + (1 - beta) * grad**2
     weight = weight - 0.01 * (mean / (1 - 0.9**step)) / ((square / (1 - beta**step)).sqrt() + eps)
     options = dict(lr=0.01, beta1=0.9, beta2=beta, weight_decay=0.0, eps=eps, amsgrad=False, maximize=False)
-    compiled._adam(*([each] for each in moved), [], [torch.tensor(float(step))], **options)
+    written_out._adam(*([each] for each in moved), [], [torch.tensor(float(step))], **options)
     for ours, expected in zip((moved[0], *moved[2:]), (weight, mean, square), strict=True):
         torch.testing.assert_close(ours.double(), expected, rtol=3e-6, atol=1e-7)
 
@@ -422,6 +426,58 @@ def test_every_trick_compiled(compose, trick):
     assert compiled_as_plain(config(compose, "images", (trick,), f"objective={one}", *SMALL) for one in objectives)
 
 
+class Warm(NonSaturating):
+    """Its loss grows with the calls, which it counts in Python."""
+
+    calls = 0
+
+    def d_loss(self, turn, on_real, on_fake):
+        self.calls += 1
+        return min(1.0, self.calls / 10) * super().d_loss(turn, on_real, on_fake)
+
+
+class Remembers(NonSaturating):
+    """A running mean that is no buffer."""
+
+    mean = 0.0
+
+    def g_loss(self, turn, on_fake):
+        loss = super().g_loss(turn, on_fake)
+        self.mean = 0.9 * self.mean + 0.1 * loss.detach()
+        return loss + self.mean * on_fake.logits.mean()
+
+
+class OtherNumbers(NonSaturating):
+    def g_loss(self, turn, on_fake):
+        return super().g_loss(turn, on_fake) * (1 + random.random())
+
+
+class Baked(mlp.Discriminator):
+    """Numbers that leave torch on their way: to a tracer they are constants."""
+
+    def forward(self, image, label):
+        verdict = super().forward(image, label)
+        return verdict._replace(logits=verdict.logits * torch.from_numpy(verdict.logits.detach().numpy()).sigmoid())
+
+
+@pytest.mark.parametrize("objective", [Warm, Remembers, OtherNumbers])
+def test_what_goes_by_more_than_tensors_is_not_compiled(compose, objective):
+    made = plain(compose("device=cpu", "compile=step", "dataset=digits"))
+    own = {"_target_": f"{__name__}.{objective.__name__}"}
+    parts = played(Assembly(made | {"objective": own, "trust": [__name__]}), 2)
+    assert parts.way != "compiled"
+    assert "the same step, played again, moves" in parts.rounds.reason, parts.rounds.reason
+
+
+@pytest.mark.slow
+def test_what_leaves_torch_on_its_way_is_not_compiled(compose):
+    """It leads to the same end each time, but with other random numbers to another than the compiled step does."""
+    made = plain(compose("device=cpu", "compile=step", "dataset=digits"))
+    made["architecture"]["discriminator"]["_target_"] = f"{__name__}.Baked"
+    parts = played(Assembly(made | {"trust": [__name__]}), 2)
+    assert parts.way != "compiled" and "elsewhere" in parts.rounds.reason, parts.rounds.reason
+
+
 SMALL = [
     "device=cpu", "dataset=digits", "precision=fp32", "optimizer=sgd",  # Adam would make rounding of 0 a step
     "optimizer.generator.lr=1e-3", "optimizer.discriminator.lr=1e-3",  # consensus diverges at more
@@ -432,10 +488,10 @@ SMALL = [
 def test_tanh_is_written_out_within_rounding(dtype: torch.dtype):
     given = torch.cat([torch.linspace(-12, 12, 100_001), torch.tensor([1e-30, -200.0, 200.0, math.inf, -math.inf])])
     given = given.to(dtype)
-    written_out = WRITTEN_OUT[torch.ops.aten.tanh.default]
+    tanh = WRITTEN_OUT[torch.ops.aten.tanh.default]
     exact = given.double().tanh()
-    apart = (written_out(given).double() - exact).abs()
-    assert written_out(given).dtype == dtype
+    apart = (tanh(given).double() - exact).abs()
+    assert tanh(given).dtype == dtype
     assert (apart <= 4 * 2.0**-24 + exact.abs() * (2.0**-8 if dtype == torch.bfloat16 else 0)).all()
-    assert written_out(torch.tensor([math.nan], dtype=dtype)).isnan().all()
-    assert written_out(torch.zeros(1, dtype=torch.float64)) is NotImplemented
+    assert tanh(torch.tensor([math.nan], dtype=dtype)).isnan().all()
+    assert tanh(torch.zeros(1, dtype=torch.float64)) is NotImplemented

@@ -9,10 +9,10 @@ from torch.fx import GraphModule
 from torch.utils.flop_counter import FlopCounterMode
 
 from gantool.commands.assembly import Assembly
-from gantool.engine.compiled import WRITTEN_OUT
 from gantool.engine.narrow import narrow
 from gantool.engine.state import State
 from gantool.engine.trace import traced
+from gantool.engine.written_out import WRITTEN_OUT
 
 WEIGHT, BIAS = torch.linspace(-1, 1, 12).view(3, 4), torch.linspace(0, 1, 4)
 

@@ -9,8 +9,8 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,11 @@ from torch.nn.modules.conv import _ConvNd
 from gantool.engine.convolutions import Convolutions
 from gantool.engine.entry import compile_round
 from gantool.engine.narrow import narrow
-from gantool.engine.products import linear, product
-from gantool.engine.random import set_rng
+from gantool.engine.random import get_rng, set_rng
 from gantool.engine.rounds import Play, Unfit
 from gantool.engine.state import Saved, State
 from gantool.engine.trace import traced
+from gantool.engine.written_out import WRITTEN_OUT
 from gantool.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ ROUNDING = 2**-9  # of bfloat16, relative
 TOLD = 200  # characters of an error, whose first line may be empty
 CALLS = 3  # of a compiled round that are checked: what goes wrong only now and then
 TRIES = 3  # the first step makes the moments; one that makes tensors in each cannot be compiled
-KEPT = 8  # elements; smaller reductions are written out
 PAYS_FROM = {"cpu": 30_000, "cuda": 60_000}  # steps: until they have made up for the time that compiling takes
 
 
@@ -53,6 +52,14 @@ def is_wanted(how: str, steps: int, nets: nn.Module, device: torch.device) -> bo
     if how != "auto" or exact or steps < PAYS_FROM.get(device.type, math.inf):
         return how == "step"
     return device.type == "cuda" or not any(isinstance(layer, _ConvNd) for layer in nets.modules())
+
+
+class Way(NamedTuple):
+    """Where the plain round leads."""
+
+    start: Saved
+    end: Saved
+    rounded: Saved  # where it leads from weights that are a rounding away
 
 
 class Compiler:
@@ -83,58 +90,72 @@ class Compiler:
             if self.state.moved(addresses):
                 return None
             self.tries = 0
-            plain = self.state.copy()
-            record = self._right(play, saved, plain, self._rounded(saved, play))
+            record = self._right(play, [self._way(play, saved), self._way(play, self._later(saved))])
         except Exception as error:  # of the round, of the tracer, or of the compilers
             self.state.put_back(saved)
             raise Unfit(_told(error)) from error
         self.state.put_back(saved)
         return record
 
-    def _right(self, play: Play, saved: Saved, plain: Saved, rounded: Saved) -> Play:
+    def _right(self, play: Play, ways: Sequence[Way]) -> Play:
         """The round compiled with the first of the options that make it lead where it should, call by call."""
         *bold, plainest = (OPTIONS | more for more in MORE.get(self.state.device.type, ({},)))
         for options in bold:
             try:
-                return self._checked(play, options, saved, plain, rounded)
+                return self._checked(play, options, ways)
             except Exception as error:
-                self.state.put_back(saved)
+                self.state.put_back(ways[0].start)
                 log.info("compiling once more, more plainly: %s", _told(error))
-        return self._checked(play, plainest, saved, plain, rounded)
+        return self._checked(play, plainest, ways)
 
-    def _checked(self, play: Play, options: dict[str, Any], saved: Saved, plain: Saved, rounded: Saved) -> Play:
-        record = self._compiled(play, options, saved)
-        for call in range(1 + CALLS):
-            self.state.put_back(saved)
+    def _checked(self, play: Play, options: dict[str, Any], ways: Sequence[Way]) -> Play:
+        record = self._compiled(play, options, ways[0].start)
+        for call, way in enumerate([ways[0]] * (1 + CALLS) + [*ways[1:]]):
+            self.state.put_back(way.start)
             record()
-            if call:  # in the first, kernels are chosen by their time
-                self._check(saved, plain, rounded, self.state.copy())
+            apart = _apart(way, self.state.copy()) if call else None  # in the first, kernels are chosen by their time
+            if apart:
+                raise ArithmeticError(f"the compiled step moves {apart}")
         return record
 
-    def _rounded(self, saved: Saved, play: Play) -> Saved:
-        """Where the plain round leads from weights that are a rounding away; then all is as saved."""
-        self.state.put_back(saved)
+    def _way(self, play: Play, start: Saved) -> Way:
+        """Raises Unfit where the round does not lead to the same end twice: what else it goes by would be lost.
+
+        On a CPU to the last bit; some of a GPU's kernels add in another order each time.
+        """
+        ends = []
+        for _ in range(2):
+            self.state.put_back(start)
+            play()
+            ends.append(self.state.copy())
+        way = Way(start, ends[0], self._rounded(start, play))
+        exact = way._replace(rounded=way.end) if self.state.device.type == "cpu" else way
+        apart = _apart(exact, ends[1], 0.0 if self.state.device.type == "cpu" else APART)
+        if apart:
+            raise Unfit(
+                f"the same step, played again, moves {apart}: it goes by more than tensors, such as a number of a class"
+                "'s own, or random numbers that are not torch's"
+            )
+        return way
+
+    def _later(self, saved: Saved) -> Saved:
+        """With other random numbers to come."""
+        set_rng(self.state.device, saved.rng)
+        torch.rand(1)
+        torch.rand(1, device=self.state.device)
+        return saved._replace(rng=get_rng(self.state.device))
+
+    def _rounded(self, start: Saved, play: Play) -> Saved:
+        """Where the plain round leads from weights that are a rounding away; then all is as at the start."""
+        self.state.put_back(start)
         with torch.no_grad():
             for weight in self.state.game.parameters():
                 weight.mul_(1 + ROUNDING * torch.randn_like(weight))
-        set_rng(self.state.device, saved.rng)
+        set_rng(self.state.device, start.rng)
         play()
         ended = self.state.copy()
-        self.state.put_back(saved)
+        self.state.put_back(start)
         return ended
-
-    def _check(self, saved: Saved, plain: Saved, rounded: Saved, compiled: Saved) -> None:
-        """Raises ArithmeticError where the compiled round leads elsewhere than rounding could."""
-        ways = {name: _distance(was, plain.tensors[name]) for name, was in saved.tensors.items()}
-        whole = Counter[tuple[str, str]]()  # squares
-        for name, way in ways.items():
-            whole[_kin(name)] += way**2  # type: ignore[assignment]
-        for name, way in ways.items():
-            one = plain.tensors[name]
-            scale = way + FLOOR * math.sqrt(whole[_kin(name)]) + 1e-5 * float(one.double().norm()) + 1e-12
-            noise, apart = (_distance(one, other.tensors[name]) / scale for other in (rounded, compiled))
-            if apart > APART + NOISE * noise:
-                raise ArithmeticError(f"the compiled step moves {name} elsewhere ({apart:.2g} of the way apart)")
 
     def _compiled(self, play: Play, options: dict[str, Any], saved: Saved) -> Play:
         from torch._inductor.lowering import add_layout_constraint, constrain_to_fx_strides
@@ -163,7 +184,24 @@ class Compiler:
         return record
 
 
+def _apart(way: Way, end: Saved, most: float = APART) -> str | None:
+    """A tensor that goes elsewhere than rounding could lead it, and how far; None where all are right."""
+    lengths = {name: _distance(was, way.end.tensors[name]) for name, was in way.start.tensors.items()}
+    whole = Counter[tuple[str, str]]()  # squares
+    for name, length in lengths.items():
+        whole[_kin(name)] += length**2  # type: ignore[assignment]
+    for name, length in lengths.items():
+        one = way.end.tensors[name]
+        scale = length + FLOOR * math.sqrt(whole[_kin(name)]) + 1e-5 * float(one.double().norm()) + 1e-12
+        noise, apart = (_distance(one, other.tensors[name]) / scale for other in (way.rounded, end))
+        if apart > most + NOISE * noise:
+            return f"{name} elsewhere ({apart:.2g} of the way apart)"
+    return None
+
+
 def _told(error: Exception) -> str:
+    if isinstance(error, Unfit):
+        return str(error)
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:TOLD]}{'...' * (len(text) > TOLD)}"
 
@@ -183,78 +221,7 @@ def _kin(name: str) -> tuple[str, str]:
     return owner, "weight" if slot == "bias" else slot
 
 
-def _adam(
-    params: list[Tensor], grads: list[Tensor], means: list[Tensor], squares: list[Tensor], largest: list[Tensor],
-    steps: list[Tensor], *, lr: float, beta1: float, beta2: float, weight_decay: float, eps: float, amsgrad: bool,
-    maximize: bool, decoupled: bool = False, **_: Any,
-) -> None:  # fmt: skip
-    """torch's fused kernel written out, whose bias corrections are in float64 (Kingma and Ba 2014, algorithm 1)."""
-    counts = torch.stack(steps).double()
-    rates, inverse_roots = _kept(lr / (1 - beta1**counts)), _kept((1 - beta2**counts).rsqrt())
-    for i, (param, grad, mean, square) in enumerate(zip(params, grads, means, squares, strict=True)):
-        grad = -grad if maximize else grad
-        if weight_decay and decoupled:
-            param.mul_(1 - lr * weight_decay)
-        elif weight_decay:
-            grad = grad + weight_decay * param
-        mean.lerp_(grad, 1 - beta1)
-        square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        if amsgrad:
-            largest[i].copy_(torch.maximum(largest[i], square))
-        spread = (largest[i] if amsgrad else square).sqrt() * inverse_roots[i] + eps
-        param.sub_(rates[i] * mean / spread)
-
-
-def _kept(numbers: Tensor) -> Tensor:
-    """Each as the largest of equal ones, in float32: a result of a reduction, which the compiler keeps.
-
-    Otherwise it would compute powers, roots and quotients anew in the loop over the elements of each tensor.
-    """
-    return numbers.float()[:, None].expand(-1, KEPT).amax(1)
-
-
-def _adamw(*tensors: list[Tensor], **options: Any) -> None:
-    _adam(*tensors, **options, decoupled=True)
-
-
-def _sgd(
-    params: list[Tensor], grads: list[Tensor], velocities: list[Tensor], *, weight_decay: float, momentum: float,
-    lr: float, dampening: float, nesterov: bool, maximize: bool, is_first_step: bool, **_: Any,
-) -> None:  # fmt: skip
-    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
-        grad = -grad if maximize else grad
-        grad = grad + weight_decay * param if weight_decay else grad
-        if momentum:
-            velocities[i].copy_(grad if is_first_step else momentum * velocities[i] + (1 - dampening) * grad)
-            grad = grad + momentum * velocities[i] if nesterov else velocities[i]
-        param.sub_(lr * grad)
-
-
-def _norms(tensors: list[Tensor], ord: float = 2, dtype: torch.dtype | None = None) -> list[Tensor]:
-    """Of float32: as sums, first of rows, that join the loops which make the tensors."""
-    if ord != 2:
-        return [torch.linalg.vector_norm(tensor, ord, dtype=dtype) for tensor in tensors]
-    squares = (tensor.to(dtype or tensor.dtype).square() for tensor in tensors)
-    return [(each.flatten(1).sum(1) if each.dim() > 1 and len(each) > 1 else each).sum().sqrt() for each in squares]
-
-
-def _tanh(given: Tensor) -> Tensor:
-    """On a CPU by one exponential, in a third of the time, and right to 2e-7: rounding of 1, not of small numbers."""
-    if given.device.type != "cpu" or given.dtype not in (torch.float32, torch.bfloat16):
-        return NotImplemented
-    return (2 * torch.sigmoid(2 * given.float()) - 1).to(given.dtype)
-
-
 ATEN = torch.ops.aten
-WRITTEN_OUT: dict[Any, Callable] = {  # what the compiler takes for one operation each
-    ATEN._fused_adam_.default: _adam,
-    ATEN._fused_adamw_.default: _adamw,
-    ATEN._fused_sgd_.default: _sgd,
-    ATEN._foreach_norm.Scalar: _norms,
-    ATEN.mm.default: product,
-    ATEN.addmm.default: linear,
-    ATEN.tanh.default: _tanh,
-}
 OPTIONS = {  # of the compiler: random numbers are torch's own, drawn in the order of the round (torch 2.11 moves them)
     "fallback_random": True,
     "reorder_for_locality": False,
