@@ -458,7 +458,7 @@ class Baked(mlp.Discriminator):
 
     def forward(self, image, label):
         verdict = super().forward(image, label)
-        sign = torch.from_numpy(np.sign(verdict.logits.detach().numpy()))
+        sign = torch.from_numpy(np.sign(np.sin(100 * verdict.logits.detach().numpy())))  # another for each example
         return verdict._replace(logits=verdict.logits * sign)
 
 
