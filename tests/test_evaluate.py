@@ -326,6 +326,23 @@ def test_what_is_set_for_all_metrics(many: Gantool) -> None:
     assert {each["samples"] for each in facts} == {60}
 
 
+def test_a_metric_that_the_run_has_is_set_as_there(gantool: Gantool) -> None:
+    """But for what is typed, and for what is given for all."""
+    own = ("metric.modes.least=7", "metric.modes.samples=300")
+    assert gantool("train", *RING, "metric=[modes]", *own, "hydra.run.dir=run").code == 0
+    for argv, settings in (
+        ((), (7, 300)),
+        (("metric=[modes,parzen]",), (7, 300)),
+        (("metric=[modes]", "metric.modes.least=1"), (1, 300)),
+        (("metric=[modes]", "samples=200"), (7, 200)),
+    ):
+        done = gantool("evaluate", "run=run", *argv)
+        assert done.code == 0, done.err
+        facts = rows()[-1]["measured"]["metrics"]["modes"]
+        assert (facts["least"], facts["samples"]) == settings
+        assert ("metric.modes is measured as in training, with" in done.err) == (argv != ()), done.err
+
+
 @pytest.mark.parametrize("settings", [
     ("meta=ada_gan", "meta.components=2", "meta.discriminator_steps=2"),
     ("objective=mmd",),

@@ -67,7 +67,7 @@ def own(name: str, group: str, body: str, *more: str) -> tuple[str, ...]:
     Path(f"{name}.py").write_text(body, "utf-8")
     option = Path("mine", group, f"{name}.yaml")
     option.parent.mkdir(parents=True)
-    lists = group in ("metric", "trick")
+    lists = group in ("logger", "metric", "trick")
     head = f"# @package {group}.{name}\n" if lists else ""
     option.write_text(f"{head}# Mine. Source: this test.\n_target_: {name}.Mine\n", "utf-8")
     chosen = f"{group}=[{name}]" if lists else f"{group}={name}"
@@ -147,6 +147,102 @@ def test_a_trick_is_not_called_like_something_of_torchs_modules(gantool: Gantool
     sys.modules.pop("half")
     assert result.code == 2 and "trick=half: torch's modules have something of that name" in result.err, result.err
     assert not (tmp_path / "r").exists()
+
+
+PRIOR = """
+import torch
+class Mine:
+    def __call__(self, n, dim, device=None{more}):
+        return {given}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "given", "said"),
+    [
+        (", generator=None", "torch.zeros(n, dim + 1)", "prior: Mine must give float32 [2, 64], n latents, and gives"),
+        (", generator=None", "torch.zeros(n, dim).double()", "gives torch.float64 [2, 64]"),
+        (", generator=None", "None", "gives None"),
+        ("", "torch.zeros(n, dim)", "prior: Mine cannot be called with (n, dim, generator): got an unexpected keyword"),
+    ],
+)
+def test_what_ones_own_prior_gives_wrongly_is_said_of_it(gantool: Gantool, more: str, given: str, said: str):
+    result = gantool("train", *own("my_prior", "prior", PRIOR.format(more=more, given=given)))
+    sys.modules.pop("my_prior")
+    assert result.code == 2 and said in result.err, result.err
+
+
+UPDATE = """
+from gantool.game.updates import Alternating
+class Mine(Alternating):
+    def __init__(self): super().__init__()
+    def {method}:
+        stats = Alternating.__call__(self, game, d, g)
+        return {given}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "said"),
+    [
+        ("__call__(self, game, d, g)", "None", "update: Mine must give a dictionary, column: number, not None"),
+        ("__call__(self, game, d, g)", "{}", "not an empty one"),
+        ("__call__(self, game, d, g)", "stats | {'mine': 1.0}", "Mine.__call__()['mine'] must give one number"),
+        ("__call__(self, game)", "None", "update: Mine cannot be called with (game, d, g): too many positional"),
+    ],
+)
+def test_what_ones_own_update_gives_wrongly_is_said_of_it(
+    gantool: Gantool, method: str, given: str, said: str, no_curves: None
+):
+    result = gantool("train", *own("my_update", "update", UPDATE.format(method=method, given=given)))
+    sys.modules.pop("my_update")
+    assert result.code == 2 and said in result.err, result.err
+
+
+SAMPLER = """
+from pathlib import Path
+class Mine:
+    def {method}:
+        return {given}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "said"),
+    [
+        ("__call__(self, batches, reference, out)", "None", "sampler: Mine must give the Path that it has written"),
+        ("__call__(self, batches, reference, out)", "Path('nothing.png')", "not PosixPath('nothing.png')"),
+        ("__call__(self, batches)", "None", "sampler: Mine cannot be called with (batches, reference, out)"),
+        ("draw(self)", "None", "sampler: Mine has no __call__(batches, reference, out)"),
+    ],
+)
+def test_what_ones_own_sampler_gives_wrongly_is_said_of_it(
+    gantool: Gantool, method: str, given: str, said: str, no_curves: None
+):
+    quick = ("dataset=ring", "batch_size=8", "steps=1", "logger=[]", "compile=off", "hydra.run.dir=run")
+    assert gantool("train", *quick).code == 0
+    chosen = own("my_sampler", "sampler", SAMPLER.format(method=method, given=given))[:4]
+    result = gantool("sample", *chosen, "run=run", "n=4")
+    sys.modules.pop("my_sampler")
+    assert result.code == 2 and said in result.err, result.err
+
+
+LOGGER = """
+class Mine:
+    def __init__(self, folder, step): self.file = open(folder / "rows.txt", "a")
+    def row(self, row): print(int(row["step"]), file=self.file)
+    def picture(self, step, path): ...
+    def close(self): self.file.close()
+"""
+
+
+def test_ones_own_logger_has_a_folder_of_its_name(gantool: Gantool, no_curves: None):
+    settings = own("my_logger", "logger", LOGGER)
+    chosen = [one for one in settings if one != "logger=[]"]
+    result = gantool("train", *chosen, "tick_every=1")
+    sys.modules.pop("my_logger")
+    assert result.code == 0, result.err
+    assert Path("r/my_logger/rows.txt").read_text().split() == ["1", "2"]
 
 
 NETS = """

@@ -60,8 +60,7 @@ def test_names_are_those_that_are_documented():
         "a/train.log",
         "a/metrics.jsonl",
     ]
-    assert [str(path) for path in (run.events, run.samples, run.animation, run.curves, run.checkpoints)] == [
-        "a/tensorboard",
+    assert [str(path) for path in (run.samples, run.animation, run.curves, run.checkpoints)] == [
         "a/samples",
         "a/training.webp",
         "a/curves.png",

@@ -19,7 +19,7 @@ from gantool.config.resolvers import LONGEST, slug
 from gantool.runs import status
 from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder
-from gantool.runs.sweep import Job, _fold, markdown, summarise
+from gantool.runs.sweep import Figure, Job, Setting, Summary, _fold, markdown, show, summarise
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -300,6 +300,15 @@ def test_good_values_and_groups_are_not_refused(gantool: Gantool, fake: None, tm
     assert gantool("train", "-m", *groups).code == 0 and len(jobs(sweep_folder(tmp_path))) == 16
 
 
+def test_no_name_or_heading_is_cut(capsys: pytest.CaptureFixture[str]):
+    figures = {f"column_{number}_of_a_name_that_takes_room": Figure(float(number), None, 1) for number in range(12)}
+    names = [f"{'optimizer.generator.lr=0.0001 ' * 6}seed={number}" for number in range(2)]
+    show(Summary("s", "", False, [Setting(name, 1, 1, figures) for name in names], []))
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert all(name in heading for name in figures)
+    assert [line.startswith(name) for name, line in zip(names, lines, strict=False)] == [True, True]
+
+
 def test_what_only_some_seeds_have_a_number_for_is_told(tmp_path: Path):
     """A figure that is infinite, such as modes_kl of a generator without a good sample, is null."""
     jobs = [Job(f"seed-{seed}", "done", [f"seed={seed}"], row, "") for seed, row in
@@ -370,7 +379,7 @@ def test_a_finished_sweep_keeps_its_settings(gantool: Gantool, tmp_path: Path):
     assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s", *TINY).code == 0
     before = contents(tmp_path / "s")
     result = gantool("train", "-m", "resume=s", "optimizer.generator.lr=0.5", "batch_size=4")
-    assert result.code == 0 and result.err.count("already at step 3: give a larger budget") == 2
+    assert result.code == 0 and result.err.count("step 3: its budget of 3 steps is spent: give a larger one") == 2
     assert contents(tmp_path / "s") == before and ": 2 done, 0 not done" in result.out
     result = gantool("train", "-m", "resume=s", "optimizer.generator.lr=-1")
     assert result.code == 1 and ": 0 done, 2 not done" in result.out

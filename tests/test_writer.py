@@ -145,7 +145,7 @@ def test_nothing_is_computed_with_torch_in_the_background(tmp_path, monkeypatch,
 
     monkeypatch.setattr(Writer, "_run", watched)
     folder, net = RunFolder(tmp_path), torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
-    with Records(folder, {"tensorboard": TensorBoard(folder.events, 0)}, 1) as kept:
+    with Records(folder, {"tensorboard": TensorBoard(folder.root / "tensorboard", 0)}, 1) as kept:
         kept.picture(1, torch.randn(16, *shape), 4, torch.randn(50, *shape))
         kept.row({"step": 1, "d_loss": 0.5}, {"step": 1, "d_loss": 0.5})
         kept.checkpoint(1, {"net": net.state_dict()}, None, {})

@@ -95,7 +95,7 @@ class Job:
         before = status.read(folder)
         done = before.get("state") == "done"
         if done and sorted(before.get("overrides") or ()) == sorted(overrides):
-            more = "" if call else "; a larger budget goes on, e.g. steps=..."
+            more = "" if call else "; a larger budget goes on: more steps, images or minutes"
             log.info("already finished: %s%s", folder.root, more)
             return before.get("value")
         if call and not done:  # also where the job fails before it begins; a finished one stays so until it goes on

@@ -29,6 +29,7 @@ from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.images import fingerprint, hide_labels, loaded, promised
 from gantool.game.meta import Meta
+from gantool.game.promises import columns
 from gantool.game.types import Dataset, Images
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ class Assembly:
     def round(self) -> None:
         """What a step does on the device."""
         with self.layers():
-            self.meters.add(self.update(self.game, self.d, self.g))
+            self.meters.add(columns(self.update(self.game, self.d, self.g), self.update))
 
     def _record_anew(self) -> None:
         """After tensors that a recorded round would know have been replaced."""

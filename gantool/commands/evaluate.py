@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gantool.errors import UsageError
 from gantool.runs.folder import RunFolder, find
+from gantool.runs.resume import key_of
 
 if TYPE_CHECKING:
     from gantool.commands.measuring import Told
@@ -42,7 +43,7 @@ def run(cfg: DictConfig) -> None:
         status.update(job, run=config["run"])
     folder, file = find(config["run"], trained=True)
     with evaluation() as tell:
-        row, columns = measure(config, folder, file, tell)
+        row, columns = measure(config, folder, file, tell, set(map(key_of, hydra.overrides.task)))
     if job:
         log.info("%s  %s", folder.root, "  ".join(f"{name} {_number(row[name])}" for name in columns if name in row))
     else:
@@ -53,9 +54,12 @@ def run(cfg: DictConfig) -> None:
 
 
 def measure(
-    config: Mapping[str, Any], folder: RunFolder, file: Path | None, tell: "Told"
+    config: Mapping[str, Any], folder: RunFolder, file: Path | None, tell: "Told", typed: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The row: step, every column, and what the numbers depend on; and which metric a column is of."""
+    """The row: step, every column, and what the numbers depend on; and which metric a column is of.
+
+    `typed`: the keys that were given for this evaluation.
+    """
     import torch
 
     from gantool.commands.assembly import device_name
@@ -77,7 +81,8 @@ def measure(
     builder = Builder(tuple(config["trust"]))
     dataset = Kept(builder.make("dataset", dataset_of(trained, config["dataset"])))
     training_data(dataset, trained, state)  # it is there, and the run's
-    chosen = config.get("metric") or trained.get("metric") or suitable(builder, trained, dataset, deployed)
+    own = trained.get("metric") or {}
+    chosen = as_trained(config.get("metric") or {}, own, typed) or own or suitable(builder, trained, dataset, deployed)
     nodes = set_for_all(chosen, config, trained)
     for name, node in nodes.items():
         check_component(f"metric.{name}", node, FACTS)
@@ -97,6 +102,22 @@ def _refuse_new_share(trained: Mapping[str, Any], changes: Mapping[str, Any]) ->
         raise UsageError(
             f"dataset.test_share={share}: what is held out was settled when this run was trained: leave it out"
         )
+
+
+def as_trained(chosen: Mapping[str, Any], own: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
+    """The chosen metrics: one that the run has is set as there, but for what was typed; numbers can be compared."""
+    return {name: _as_trained(f"metric.{name}", node, own.get(name) or {}, typed) for name, node in chosen.items()}
+
+
+def _as_trained(path: str, node: Mapping[str, Any], own: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
+    if own.get("_target_") != node["_target_"]:
+        return dict(node)
+    given = {key for key in node if any(f"{one}.".startswith(f"{path}.{key}.") for one in typed)}
+    kept = {key: value if key in given else own.get(key, value) for key, value in node.items()}
+    other = " ".join(f"{key}={value}" for key, value in kept.items() if value != node[key])
+    if other:
+        log.info("%s is measured as in training, with %s; %s.KEY=... says otherwise", path, other, path)
+    return kept
 
 
 def set_for_all(nodes: Mapping[str, Any], config: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:

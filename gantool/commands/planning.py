@@ -19,6 +19,7 @@ from gantool.game.game import Game
 from gantool.game.hooks import Objective
 from gantool.game.meta import Meta
 from gantool.game.player import Player
+from gantool.game.promises import callable_as
 from gantool.game.updates import Update
 from gantool.runs.rows import kind
 
@@ -80,7 +81,9 @@ def steps_each(meta: Meta, steps: int | None) -> int:
 
 
 def make_update(config: dict[str, Any], trust: tuple[str, ...]) -> Update:
-    return Builder(trust).make("update", config["update"])
+    update = Builder(trust).make("update", config["update"])
+    callable_as(update, "update", "game", "d", "g")
+    return update
 
 
 def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:

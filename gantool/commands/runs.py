@@ -12,7 +12,7 @@ from gantool.errors import UsageError
 from gantool.runs import status
 from gantool.runs.folder import RunFolder, ending, runs_below
 from gantool.runs.rows import results
-from gantool.runs.text import count, duration
+from gantool.runs.text import count, duration, played
 
 if TYPE_CHECKING:
     from rich.padding import Padding
@@ -124,7 +124,7 @@ def _cells(one: dict[str, Any]) -> list[str]:
     """One text a heading."""
     tricks = one.get("tricks")
     tricks = ", ".join(map(str, tricks)) if isinstance(tricks, list | dict) else tricks
-    words = [one["run"], one["state"], one.get("dataset"), one.get("architecture"), one.get("objective"), tricks]
+    words = [one["run"], one["state"], one.get("dataset"), one.get("architecture"), played(one), tricks]
     step, images = _number(one, "step", count), _number(one, "images", count)
     return [str(cell or "-") for cell in [*words, step, images, _metrics(one), _number(one, "seconds", duration)]]
 

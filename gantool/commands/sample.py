@@ -37,6 +37,7 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     from gantool.commands.loading import choose_labels, load, state_of, trained_with
     from gantool.commands.showing import whole_columns
     from gantool.config.build import Builder
+    from gantool.game.promises import callable_as
 
     state, trained = state_of(folder, file, config["checkpoint"]), trained_with(folder)
     if config["format"] != "png" and "format" not in config["sampler"]:
@@ -61,7 +62,10 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
         dataset = Builder(tuple(config["trust"])).make("dataset", node)
         sampler.see(training_data(dataset, trained, state), dataset.flip)
     out = _out(config, getattr(sampler, "format", None) == "png", _name(folder, config, sampler, state["step"], seed))
+    callable_as(sampler, "sampler", "batches", "reference", "out")
     written = sampler(deployed.batches(latents, labels), state["data"]["points"], out)
+    if not isinstance(written, Path) or not written.exists():
+        raise UsageError(f"sampler: {type(sampler).__name__} must give the Path that it has written, not {written!r}")
     log.info("%d samples of step %d, seed %d", len(latents), state["step"], seed)
     return written
 

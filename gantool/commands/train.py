@@ -69,11 +69,12 @@ class Training:
 
         before = status.read(self.folder)
         resumed = self._restore(before)
+        spent = f"already at step {self.clock.step}: its budget of {self.plan.budget(self.clock)} is spent"
         if before.get("state") == "done" and self.plan.spent(self.clock):
-            log.info("already at step %d: give a larger budget (steps, images or minutes) to go on", self.clock.step)
+            log.info("%s: give a larger one to go on", spent)
             return self._value()
         if resumed and not before and self.plan.spent(self.clock):
-            raise UsageError(f"already at step {self.clock.step}: give a larger budget, or an earlier checkpoint=")
+            raise UsageError(f"{spent}: give a larger one, or an earlier checkpoint=")
         with self._open(resumed) as self.records:
             with self._progress() as self.progress, self.stop.listening():
                 finished = self.parts.train(self, self.stop.asked)
@@ -206,12 +207,13 @@ class Training:
             step=self.clock.step, best=self.best, choices=self.choices, overrides=self.overrides,
             dataset=self.choices.get("dataset"), warnings=self.warnings,
             architecture=self.choices.get("architecture"), objective=self.choices.get("objective"),
-            tricks=list(self.config.get("trick") or {}), seed=self.cfg.seed, batch_size=self.cfg.batch_size,
+            tricks=list(self.config.get("trick") or {}), update=self.choices.get("update"),
+            meta=self.choices.get("meta"), seed=self.cfg.seed, batch_size=self.cfg.batch_size,
             **self.parts.facts(), versions=status.environment(),
             git_revision=status.git_revision(), **status.process(),
         )  # fmt: skip
         loggers = {
-            name: self.parts.builder.make(f"logger.{name}", node, folder=self.folder.events, step=self.clock.step)
+            name: self.parts.builder.make(f"logger.{name}", node, folder=self.folder.events(name), step=self.clock.step)
             for name, node in (self.config.get("logger") or {}).items()
         }
         parts, verb = self.parts, f"resuming at step {self.clock.step}" if resumed else "training"

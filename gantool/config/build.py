@@ -15,6 +15,7 @@ from gantool.config import signature
 from gantool.config.fit import Choice, misfits
 from gantool.engine.source import BatchSource, DeviceSource
 from gantool.errors import UsageError
+from gantool.game import promises
 from gantool.game.game import Game
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import Discriminator, Generator, Identity
@@ -202,6 +203,7 @@ class Builder:
         self, cfg: Mapping[str, Any], images: Images, flip: bool, kind: type[BatchSource] = DeviceSource
     ) -> BatchSource:
         prior = self.make("prior", cfg["prior"])
+        promises.latents(prior, 2, cfg["architecture"]["latent_dim"])
         return kind(images, prior, cfg["architecture"]["latent_dim"], cfg["batch_size"], cfg["seed"], flip)
 
 

@@ -1,5 +1,6 @@
 """What classes of one's own give, where it is not what was asked for: said of them, and not found deep inside."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -23,6 +24,35 @@ def learnable(loss: Tensor, owner: object, what: str) -> Tensor:
             f"{type(owner).__name__}.{what} depends on no weight that learns: is it detached, or are all frozen?"
         )
     return loss
+
+
+def callable_as(owner: object, said: str, *arguments: str, **named: str) -> None:
+    """Raises UsageError unless an object can be called with so many arguments, and those of these names."""
+    told = f"{said}: {type(owner).__name__}"
+    if not callable(owner):
+        raise UsageError(f"{told} has no __call__({', '.join([*arguments, *named])})")
+    try:
+        inspect.signature(owner).bind(*arguments, **named)
+    except TypeError as error:
+        raise UsageError(f"{told} cannot be called with ({', '.join([*arguments, *named])}): {error}") from error
+
+
+def latents(prior: Any, n: int, dim: int) -> None:
+    """Raises UsageError where a prior does not give latents: it is asked for some, of random numbers of its own."""
+    callable_as(prior, "prior", "n", "dim", "device")
+    callable_as(prior, "prior", "n", "dim", generator="generator")
+    drawn = prior(n, dim, generator=torch.Generator().manual_seed(0))
+    if not isinstance(drawn, Tensor) or drawn.shape != (n, dim) or drawn.dtype != torch.float32:
+        kind = f"{drawn.dtype} {list(drawn.shape)}" if isinstance(drawn, Tensor) else _article(drawn)
+        raise UsageError(f"prior: {type(prior).__name__} must give float32 {[n, dim]}, n latents, and gives {kind}")
+
+
+def columns(stats: Any, update: object) -> dict[str, Tensor]:
+    """Raises UsageError where an update does not give what is logged of a step."""
+    if not isinstance(stats, dict) or not stats:
+        got = "an empty one" if isinstance(stats, dict) else _article(stats)
+        raise UsageError(f"update: {type(update).__name__} must give a dictionary, column: number, not {got}")
+    return {name: one_number(value, update, f"__call__()[{name!r}]") for name, value in stats.items()}
 
 
 def _article(value: Any) -> str:

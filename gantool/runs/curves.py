@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantool.runs.pictures import FAKE, OTHERS, REAL, D, G, new_figure, write_figure
 from gantool.runs.rows import kind
-from gantool.runs.text import count
+from gantool.runs.text import count, played
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +47,8 @@ def draw(rows: list[dict[str, Any]], path: Path, title: str = "") -> None:
 def title_of(facts: Mapping[str, Any]) -> str:
     """Of a run's status: `ring, mlp, non_saturating with ema, seed 0`."""
     tricks = " and ".join(facts.get("tricks") or ())
-    played = f"{facts.get('objective')} with {tricks}" if tricks else facts.get("objective")
-    named = [facts.get("dataset"), facts.get("architecture"), played]
+    game = f"{played(facts)} with {tricks}" if tricks else played(facts)
+    named = [facts.get("dataset"), facts.get("architecture"), game]
     seed = [] if facts.get("seed") is None else [f"seed {facts['seed']}"]
     return ", ".join([str(one) for one in named if one] + seed)
 

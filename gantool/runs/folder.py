@@ -45,9 +45,11 @@ class RunFolder:
     def rows(self) -> Path:
         return self.root / "metrics.jsonl"
 
-    @property
-    def events(self) -> Path:
-        return self.root / "tensorboard"
+    def events(self, logger: str) -> Path:
+        """A logger's own folder, which is there from now on."""
+        folder = self.root / logger
+        folder.mkdir(exist_ok=True)
+        return folder
 
     @property
     def samples(self) -> Path:

@@ -21,6 +21,7 @@ from gantool.runs.resume import key_of, read_config
 from gantool.runs.rows import kind, read, results
 
 log = logging.getLogger(__name__)
+WIDE = 100_000  # characters: where nobody looks at lines, none is broken
 _NAMED = 4  # jobs with the same fate that are named before it says how many more there are
 
 
@@ -233,10 +234,10 @@ def show(summary: Summary) -> None:
     heading, *rows = summary.cells()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, name in enumerate(heading):
-        table.add_column(name, justify="left" if number == 0 else "right")
+        table.add_column(name, justify="right" if number else "left", overflow="ellipsis" if number else "fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     console.print(table)
     for line in tail(summary):
         console.print(Text(line), soft_wrap=True)

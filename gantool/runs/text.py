@@ -1,4 +1,7 @@
-"""Numbers as a person reads them."""
+"""Numbers, and what was played, as a person reads them."""
+
+from collections.abc import Mapping
+from typing import Any
 
 
 def count(value: float, digits: int = 3) -> str:
@@ -8,6 +11,13 @@ def count(value: float, digits: int = 3) -> str:
         if abs(value) >= unit:
             return f"{value / unit:.{digits}g}{name}"
     return f"{value:g}"
+
+
+def played(facts: Mapping[str, Any]) -> str | None:
+    """The objective of a run's status, with a meta-algorithm, and an update that is not the usual one."""
+    objective, how = facts.get("objective"), [facts.get("update"), facts.get("meta")]
+    more = [str(one) for one in how if one not in (None, "alternating")]
+    return f"{objective} ({', '.join(more)})" if objective and more else objective
 
 
 def duration(seconds: float) -> str:

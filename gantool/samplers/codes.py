@@ -16,6 +16,8 @@ class Codes(Grid):
     A categorical code takes each of its values, a continuous one `columns` values from -reach to reach.
     """
 
+    ways = True
+
     def __init__(self, code: Natural = 0, columns: Count | None = None, reach: Positive = 2.0, cell: Count = 64):
         super().__init__(columns or 10, cell)
         self.code, self.reach = code, reach

@@ -12,7 +12,9 @@ from gantool.runs.folder import ending
 
 
 class Grid:
-    """One PNG: images in rows, or points as a scatter plot over the data."""
+    """One PNG: images in rows, or points as a scatter plot over the data; where rows are ways, joined along them."""
+
+    ways: bool = False
 
     def __init__(self, columns: Count | None = None, cell: Count = 64):
         self.columns, self.cell, self.asked = columns, cell, list[str]()
@@ -26,5 +28,8 @@ class Grid:
         out = ending(out, ".png")
         samples = torch.cat(list(batches))
         columns = self.columns or max(1, round(len(samples) ** 0.5))
+        if self.ways and samples.dim() != 4:
+            pictures.scatter(samples, reference, out, row=columns)
+            return out
         pictures.picture(samples, out, columns=columns, reference=reference, classes=self.asked, cell=self.cell)
         return out

@@ -1,7 +1,5 @@
 """What lies between two samples: one becomes the other along each row."""
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -9,8 +7,6 @@ from torch import Tensor
 
 from gantool.errors import UsageError
 from gantool.game.ranges import Count
-from gantool.runs import pictures
-from gantool.runs.folder import ending
 from gantool.samplers.grid import Grid
 
 
@@ -22,6 +18,8 @@ class Interpolation(Grid):
     Class, codes and, of a mixture, the component stay along a row.
     """
 
+    ways = True
+
     def __init__(
         self, columns: Count | None = None, path: Literal["spherical", "linear"] = "spherical", cell: Count = 64
     ):
@@ -29,15 +27,6 @@ class Interpolation(Grid):
         super().__init__(self.steps, cell)
         if self.steps < 2:
             raise UsageError("columns=1 shows no way between two samples: give 2 or more")
-
-    def __call__(self, batches: Iterable[Tensor], reference: Tensor | None, out: Path) -> Path:
-        """As a grid; points are joined along their row."""
-        samples = torch.cat(list(batches))
-        if samples.dim() == 4:
-            return super().__call__([samples], reference, out)
-        out = ending(out, ".png")
-        pictures.scatter(samples, reference, out, row=self.steps)
-        return out
 
     def arrange(self, latent: Tensor, label: Tensor, deployed: Any) -> tuple[Tensor, Tensor]:
         """(n, Z), (n,) fair draws of a Deployed -> latents and labels of whole rows, one at least."""
