@@ -300,6 +300,15 @@ def test_good_values_and_groups_are_not_refused(gantool: Gantool, fake: None, tm
     assert gantool("train", "-m", *groups).code == 0 and len(jobs(sweep_folder(tmp_path))) == 16
 
 
+def test_what_is_infinite_in_each_run_has_a_column(gantool: Gantool, tmp_path: Path):
+    """modes_kl, where no sample is a good one."""
+    modes = ("metric=[modes]", "metric.modes.least=99", "metric.modes.samples=50")
+    assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=s", "compile=off", *modes, *TINY).code == 0
+    heading, _, row = (tmp_path / "s/summary.md").read_text("utf-8").splitlines()[2:5]
+    cells = dict(zip(heading.split(" | "), row.split(" | "), strict=True))
+    assert cells["modes_kl"] == "not finite"
+
+
 def test_no_name_or_heading_is_cut(capsys: pytest.CaptureFixture[str]):
     figures = {f"column_{number}_of_a_name_that_takes_room": Figure(float(number), None, 1) for number in range(12)}
     names = [f"{'optimizer.generator.lr=0.0001 ' * 6}seed={number}" for number in range(2)]
@@ -315,6 +324,7 @@ def test_what_only_some_seeds_have_a_number_for_is_told(tmp_path: Path):
             enumerate(({"kl": 2.0, "fid": 1.0}, {"kl": math.inf, "fid": 3.0}, {"fid": 5.0}))]  # fmt: skip
     setting = _fold("as given", jobs)
     assert [setting.cell(column) for column in ("kl", "fid", "other")] == ["2 (1 of 3)", "3 ± 2", ""]
+    assert _fold("as given", jobs[1:2]).cell("kl") == "not finite"
 
 
 def test_a_job_that_was_trained_alone_with_other_settings_is_a_row_of_its_own(gantool: Gantool, fake: None):

@@ -52,7 +52,7 @@ def grown(settings: list["Setting"]) -> tuple[str, Lines]:
     lines: Lines = {}
     for one, setting in zip(named, settings, strict=True):
         name = " ".join(f"{key}={value}" for key, value in one.items() if key != axis)
-        row = {column: figure.mean for column, figure in setting.figures.items()}
+        row = {column: figure.mean for column, figure in setting.figures.items() if figure.mean is not None}
         if row:
             lines.setdefault(name, []).append((float(one[axis]), row))
     return axis, {name: sorted(points, key=lambda point: point[0]) for name, points in lines.items()}

@@ -41,11 +41,13 @@ class Job:
 class Figure:
     """A column of a setting, over its seeds that are done."""
 
-    mean: float
+    mean: float | None  # None where no job has one
     sd: float | None  # of the sample; None for a single seed
     jobs: int  # that have a finite number
 
     def __str__(self) -> str:
+        if self.mean is None:
+            return "not finite"
         return f"{self.mean:.4g}" + ("" if self.sd is None else f" ± {self.sd:.2g}")
 
 
@@ -63,7 +65,8 @@ class Setting:
         figure = self.figures.get(column)
         if figure is None:
             return ""
-        return str(figure) if figure.jobs == self.done else f"{figure} ({figure.jobs} of {self.done})"
+        some = 0 < figure.jobs < self.done
+        return f"{figure} ({figure.jobs} of {self.done})" if some else str(figure)
 
 
 @dataclass
@@ -266,7 +269,7 @@ def _job(name: str, facts: dict[str, Any]) -> Job:
         name,
         facts["state"],
         overrides,
-        _shown(last, facts.get("best")),
+        results(last) if facts.get("command") == "bench" else _shown(last, facts.get("best")),
         message,
         str(facts.get("group") or ""),
         measured,
@@ -274,9 +277,10 @@ def _job(name: str, facts: dict[str, Any]) -> Job:
 
 
 def _shown(last: dict[str, Any], best: dict[str, Any] | None) -> dict[str, float]:
-    """The numbers of the last row, and behind that of best.metric the best and its step."""
+    """The numbers of the last row, and behind that of best.metric the best and its step. Infinite is null there."""
     shown: dict[str, float] = {}
-    for name, value in results(last).items():
+    endless = {name: math.inf for name, value in last.items() if value is None and kind(name) in ("loss", "metric")}
+    for name, value in (results(last) | endless).items():
         shown[name] = value
         if best and best["metric"] == name:
             shown |= {f"{name} best": best["value"], f"{name} best at step": best["step"]}
@@ -288,12 +292,13 @@ def _fold(name: str, jobs: list[Job]) -> Setting:
     values: dict[str, list[float]] = {}
     for job in done:
         for column, value in job.row.items():
-            if math.isfinite(value):
-                values.setdefault(column, []).append(value)
+            values.setdefault(column, []).extend([value] if math.isfinite(value) else [])
     figures = {column: _figure(numbers) for column, numbers in values.items()}
     return Setting(name, len(done), len(jobs), figures, [job.name for job in done])
 
 
 def _figure(numbers: list[float]) -> Figure:
+    if not numbers:
+        return Figure(None, None, 0)
     spread = statistics.stdev(numbers) if len(numbers) > 1 else None
     return Figure(statistics.fmean(numbers), spread, len(numbers))
