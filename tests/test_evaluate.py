@@ -343,6 +343,18 @@ def test_a_metric_that_the_run_has_is_set_as_there(gantool: Gantool) -> None:
         assert ("metric.modes is measured as in training, with" in done.err) == (argv != ()), done.err
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["+metric.modes.samples=3"], "metric.modes._target_ must be text"),
+        (["metric=[modes]", "metric.modes=5"], "metric.modes=5: metrics are chosen by their names, metric=[NAME]"),
+    ],
+)
+def test_a_metric_that_is_not_chosen_by_name(ring: Gantool, argv: list[str], said: str) -> None:
+    refused = ring("evaluate", "run=run", *argv)
+    assert refused.code == 2 and said in refused.err, refused.err
+
+
 @pytest.mark.parametrize("settings", [
     ("meta=ada_gan", "meta.components=2", "meta.discriminator_steps=2"),
     ("objective=mmd",),

@@ -27,6 +27,10 @@ def test_names_are_drawn_in_their_letters(name):
     assert all(letter.getextrema()[0] < 128 for letter in letters)
 
 
+def test_a_name_may_have_what_cannot_be_drawn():
+    assert text_of("a\nb\x00c").tobytes() == text_of("a b c").tobytes()
+
+
 def test_a_grid_has_every_pixel_in_its_place(tmp_path):
     """5 images of 2x3 in 3 columns, a pixel enlarged 16 times to 32x48, 2 px of white around each."""
     images = torch.randint(0, 255, (5, 3, 2, 3), dtype=torch.uint8)

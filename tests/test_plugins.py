@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,23 @@ ROOT = Path(__file__).parents[1]
 # ------------------------------------------------------------------------------------------- without the plugins
 
 
-def running(folder: Path) -> Path:
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen]:
+    """A worker's process."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def running(folder: Path, pid: int) -> Path:
     folder.mkdir()
-    status.update(RunFolder(folder), state="running", **status.process())
+    status.update(RunFolder(folder), state="running", pid=pid, host=platform.node())
     return folder
 
 
-def test_ctrl_c_waits_for_the_jobs_to_save(tmp_path: Path):
-    folders = [running(tmp_path / name) for name in ("one", "two")]
+def test_ctrl_c_waits_for_the_jobs_to_save(tmp_path: Path, other: subprocess.Popen):
+    folders = [running(tmp_path / name, other.pid) for name in ("one", "two")]
     before = signal.getsignal(signal.SIGINT)
 
     def save() -> None:
@@ -53,8 +63,8 @@ def test_ctrl_c_waits_for_the_jobs_to_save(tmp_path: Path):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path: Path):
-    folder = running(tmp_path / "one")
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, other: subprocess.Popen):
+    folder = running(tmp_path / "one", other.pid)
     again = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
     with pytest.raises(KeyboardInterrupt), workers.let_save(lambda: [folder]):
         again.start()
@@ -62,24 +72,43 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path):
     assert read_status(folder)["state"] == "running"
 
 
-def test_no_job_is_waited_for_longer_than_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_job_is_waited_for_longer_than_that(tmp_path: Path, other: subprocess.Popen, monkeypatch):
     """It may not have heard: `kill -INT` reaches one process."""
     monkeypatch.setattr(workers, "LONGEST", 0.3)
-    folder = running(tmp_path / "one")
+    folder = running(tmp_path / "one", other.pid)
     with pytest.raises(KeyboardInterrupt), workers.let_save(lambda: [folder]):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_sigterm_is_passed_on_to_the_jobs(tmp_path: Path):
+def test_sigterm_is_passed_on_to_the_jobs(tmp_path: Path, other: subprocess.Popen):
     """It may have been sent to the sweep's own process alone."""
-    folder = tmp_path / "one"
-    folder.mkdir()
-    job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    status.update(RunFolder(folder), state="running", pid=job.pid, host=platform.node())
+    folder = running(tmp_path / "one", other.pid)
     with pytest.raises(Interrupted) as stopped, workers.let_save(lambda: [folder]):
         os.kill(os.getpid(), signal.SIGTERM)
-    assert (stopped.value.exit_code, job.wait(10)) == (143, -signal.SIGTERM)
+    assert (stopped.value.exit_code, other.wait(10)) == (143, -signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_job_in_the_sweeps_own_process_is_not_waited_for(tmp_path: Path, number: signal.Signals):
+    """So joblib runs them on one core."""
+    folder, began = running(tmp_path / "one", os.getpid()), time.monotonic()
+    with pytest.raises(KeyboardInterrupt), workers.let_save(lambda: [folder]):
+        os.kill(os.getpid(), number)
+    assert time.monotonic() - began < workers.LONGEST / 2
+
+
+def test_a_sweep_may_run_in_a_thread():
+    heard = []
+
+    def sweep() -> None:
+        with workers.let_save(lambda: []):
+            heard.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=sweep)
+    thread.start()
+    thread.join()
+    assert heard == [signal.SIG_DFL]
 
 
 @pytest.mark.parametrize(("launcher", "waited_for"), [("joblib", 1), ("submitit_slurm", 0), ("basic", 0)])

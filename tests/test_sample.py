@@ -259,6 +259,8 @@ def test_sweeps_and_patterns_are_all_their_runs(digits: Gantool) -> None:
     for out, count in (("grids/", 2), ("grids", 4)):  # which is there by then
         assert digits("sample", "-m", "run=sweep", "n=4", f"seed={count}", f"out={out}").code == 0
         assert len(list(Path("grids").iterdir())) == count
+    refused = digits("sample", "-m", "run=sweep", "n=4", "sampler=dump", "out=dumped/")
+    assert refused.code == 2 and "sampler=dump fills a folder, and each job needs its own: leave it out" in refused.err
     assert digits("sample", "-m", "run=run", "n=4,9", "seed=1", "out=${n}.png").code == 0
     assert Path("4.png").is_file() and Path("9.png").is_file()
 

@@ -484,6 +484,12 @@ def test_a_second_signal_is_taken_at_its_word_and_loses_nothing(
     assert gantool("train", "resume=run").code == 0
 
 
+def test_best_metric_may_be_a_column_of_the_update(gantool: Gantool) -> None:
+    settings = ("update=consensus", "best.metric=consensus", "steps=3", "tick_every=1")
+    assert gantool("train", *TINY, *settings).code == 0
+    assert status.read(RunFolder(RUN))["best"]["value"] == min(row["consensus"] for row in rows())
+
+
 def test_the_best_survives_an_interruption(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = (*TINY, "steps=12", "tick_every=1", "keep_last=1", "best.metric=g_loss", "best.mode=max")
     assert gantool("train", *settings).code == 0

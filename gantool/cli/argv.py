@@ -23,7 +23,7 @@ FLAGS = {
 }  # fmt: skip
 INFOS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")  # that a run or a sweep is to be written into
-PATHS = ("run", "resume", "out", "dataset.path", "dataset.root", *FOLDERS)
+PATHS = ("run", "resume", "out", "dataset.path", "dataset.root", "dataset.cache", "inception_weights", *FOLDERS)
 PLAIN = re.compile(r"[\w./%@-]*", re.ASCII)  # of a path, what Hydra's grammar takes without quotes
 NO_TEXT = re.compile(
     r"(?i)true|false|[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|[+-]?(inf|nan)"
@@ -107,14 +107,16 @@ def named(override: str) -> str:
 def whole(override: str) -> str:
     """`steps=1e3,2.5e3` -> `steps=1000,2500`: to Hydra they would be no whole numbers."""
     key, equals, value = override.partition("=")
-    if key.lstrip("+") in PATHS or re.search(r"['\"$]", value):
+    if key.lstrip("+") in (*PATHS, "classes") or key.lstrip("+").startswith("hydra.") or re.search(r"['\"$]", value):
         return override
 
     def written_out(found: re.Match[str]) -> str:
-        number = Decimal(found[0])
+        if not re.fullmatch(r"(?i)\s*\d+(\.\d+)?e\+?0?[1-9]\d?\s*", found[0]):
+            return found[0]
+        number = Decimal(found[0].strip())
         return str(int(number)) if number == number.to_integral_value() else found[0]
 
-    return key + equals + re.sub(r"(?i)(?<![\w.+-])\d+(\.\d+)?e\+?\d\d?(?![\w.])", written_out, value)
+    return key + equals + re.sub(r"[^\[\](){},:]+", written_out, value)
 
 
 def based(override: str) -> str:

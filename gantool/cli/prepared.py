@@ -67,7 +67,7 @@ def _refuse_nameless(overrides: Sequence[str]) -> None:
                 if isinstance(chosen, dict) or not all(isinstance(getattr(one, "text", one), str) for one in names):
                     example = f"{group}=[NAME,...]" if group in schema.LISTS else f"{group}=NAME"
                     raise UsageError(f"{override}: options of {group} are chosen by their names: {example}")
-                if names and group not in (*schema.LISTS, "experiment"):
+                if len(names) > 1 and group not in (*schema.LISTS, "experiment"):
                     each = ",".join(str(getattr(one, "text", one)) for one in names)
                     raise UsageError(f"{override}: {group} takes one option; for a run of each: -m {group}={each}")
 
@@ -84,6 +84,10 @@ def _refuse_one_file(overrides: Sequence[str]) -> None:
     parsed = [parsed for _, parsed in _parsed(overrides)]
     given = next((one for one in parsed if one.key_or_group == "out" and not one.is_sweep_override()), None)
     out = "" if given is None else str(getattr(given.value(), "text", given.value() or ""))
+    chosen = {one.key_or_group: str(one.value()) for one in parsed if not one.is_sweep_override()}
+    many = chosen.get("sampler") == "dump" and chosen.get("format") != "npz" and "${" not in out
+    if out and many and any(one.is_sweep_override() for one in parsed):
+        raise UsageError(f"out={out}: sampler=dump fills a folder, and each job needs its own: leave it out")
     file = out and "${" not in out and not out.endswith("/") and not os.path.isdir(out)
     if file and any(one.is_sweep_override() for one in parsed):
         raise UsageError(f"out={out}: each job would write over the one before it; give a folder, out=FOLDER/")

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,13 +30,13 @@ def let_save(folders: Callable[[], Sequence[Path]]) -> Iterator[None]:
     def hear(number: int, frame: object) -> None:
         for each, handler in before.items():
             signal.signal(each, handler)  # the second is taken at its word
-        running = [folder for folder in folders() if _running(folder)]
+        running = [folder for folder in folders() if _running(folder) and _process(folder) not in (None, os.getpid())]
         if running:
             log.info("waiting for the jobs to save; Ctrl-C once more does not wait")
         if number == signal.SIGTERM:
             for folder in running:
                 with suppress(ProcessLookupError):
-                    os.kill(status.read(RunFolder(folder))["pid"], number)
+                    os.kill(_process(folder), number)  # type: ignore[arg-type]  # it is not None
         until = time.monotonic() + LONGEST
         while any(map(_running, running)) and time.monotonic() < until:
             time.sleep(LOOK)
@@ -43,6 +44,9 @@ def let_save(folders: Callable[[], Sequence[Path]]) -> Iterator[None]:
             raise Interrupted("stopped by SIGTERM", 128 + number)
         raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
     try:
         for number in before:
             signal.signal(number, hear)
@@ -50,6 +54,11 @@ def let_save(folders: Callable[[], Sequence[Path]]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _process(folder: Path) -> int | None:
+    """Whose job it is. With one at a time joblib runs them in this process, which stops as it does alone."""
+    return status.read(RunFolder(folder)).get("pid")
 
 
 def _running(folder: Path) -> bool:

@@ -110,7 +110,9 @@ def as_trained(chosen: Mapping[str, Any], own: Mapping[str, Any], typed: Collect
 
 
 def _as_trained(path: str, node: Mapping[str, Any], own: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
-    if own.get("_target_") != node["_target_"]:
+    if not isinstance(node, Mapping):
+        raise UsageError(f"{path}={node}: metrics are chosen by their names, metric=[NAME]; {path}.KEY=... sets one")
+    if "_target_" not in node or own.get("_target_") != node["_target_"]:
         return dict(node)
     given = {key for key in node if any(f"{one}.".startswith(f"{path}.{key}.") for one in typed)}
     kept = {key: value if key in given else own.get(key, value) for key, value in node.items()}

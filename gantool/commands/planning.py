@@ -93,7 +93,7 @@ def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:
 
 def check_use(config: Mapping[str, Any], update: Update, game: Game, d: Player, columns: Collection[str]) -> None:
     """Settings that would change nothing, or cannot be computed, are refused. `columns`: of the metrics."""
-    _check_best(config["best"]["metric"], columns, game.objective)
+    _check_best(config["best"]["metric"], columns, game.objective, update)
     objective, steps = game.objective, update.discriminator_steps
     if not objective.critic and steps > 1:
         raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
@@ -134,7 +134,7 @@ def _check_ahead(game: Game, d: Player) -> None:
             )
 
 
-def _check_best(best: str | None, columns: Collection[str], objective: Objective) -> None:
+def _check_best(best: str | None, columns: Collection[str], objective: Objective, update: Update) -> None:
     """What can be no column is told at once; names of players' statistics after the first step, which shows them."""
     if best is None or best in columns or best in ALWAYS:
         return
@@ -144,7 +144,8 @@ def _check_best(best: str | None, columns: Collection[str], objective: Objective
             raise UsageError(
                 f"best.metric={best} is a column of a metric that is not chosen: choose it too, metric=[{path.stem}]"
             )
-    if kind(best) == "metric" and type(objective).report is Objective.report:
+    ours = type(update).__module__.startswith("gantool.") and type(objective).report is Objective.report
+    if ours and kind(best) == "metric" and best not in getattr(update, "columns", ()):
         known = {*columns, *ALWAYS}
         raise UsageError(
             f"best.metric={best} is no column of metrics.jsonl; {suggestion(best, known)}, and those of the players; "

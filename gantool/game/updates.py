@@ -125,6 +125,7 @@ class ExtraGradient(Simultaneous):
 class Consensus(Simultaneous):
     """Both players also lower gamma / 2 * |v|^2, v the gradients of both (Mescheder et al. 2017, algorithm 2)."""
 
+    columns = ("consensus",)  # that no other update has
     differentiates_steps = True
 
     def __init__(self, gamma: NonNegative = 10.0):
@@ -177,13 +178,15 @@ class Unrolled:
         """D as it will be, whose weights are functions of G's."""
         net = game.nets["discriminator"]
         weights, number = list(d.parameters), {id(weight): index for index, weight in enumerate(d.parameters)}
-        held = {  # a weight may be of several layers, and a layer have several names
-            f"{layer}.{name}".lstrip("."): number[id(weight)]
-            for layer, module in net.named_modules(remove_duplicate=True)
-            for name, weight in module._parameters.items()
-            if id(weight) in number
-        }
-        buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+        held, buffers, clones = dict[str, int](), dict[str, Tensor](), dict[int, Tensor]()
+        for layer, module in net.named_modules():  # each once; a tensor may be of several layers
+            place = f"{layer}." if layer else ""
+            for name, weight in module._parameters.items():
+                if id(weight) in number:
+                    held[place + name] = number[id(weight)]
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    buffers[place + name] = clones.setdefault(id(buffer), buffer.clone())
         ahead = Ahead(d)
 
         def critic(image: Tensor, label: Tensor) -> Verdict:

@@ -50,6 +50,7 @@ def text_of(name: str) -> "Image":
     """Black on white, as small as it can be; of long names the beginning."""
     from PIL import Image, ImageDraw
 
+    name = "".join(letter if letter.isprintable() else " " for letter in name)
     name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
     font = _font(name)
     measure = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox
