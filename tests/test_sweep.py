@@ -19,7 +19,8 @@ from gantool.config.resolvers import LONGEST, slug
 from gantool.runs import status
 from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder
-from gantool.runs.sweep import Figure, Job, Setting, Summary, _fold, markdown, show, summarise
+from gantool.runs.sweep import Figure, Job, Setting, Summary, _fold, summarise
+from gantool.runs.told import markdown, show
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -113,7 +114,7 @@ def test_failed_job_says_why_in_its_own_folder(gantool: Gantool, fake: None, tmp
 
 
 def test_a_table_that_cannot_be_shown_is_no_mistake_of_the_users(gantool: Gantool, fake: None, monkeypatch):
-    monkeypatch.setattr("gantool.runs.sweep.show", lambda summary: json.loads("no JSON"))
+    monkeypatch.setattr("gantool.runs.told.show", lambda summary: json.loads("no JSON"))
     result = gantool("train", "-m", "seed=1,2")
     assert result.code == 1 and "JSONDecodeError: Expecting value" in result.err and "Traceback" not in result.err
 

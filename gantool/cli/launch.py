@@ -19,7 +19,7 @@ from gantool.cli.errors import NO_TRIAL, Asked, explain, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
 from gantool.cli.prepared import prepared
 from gantool.config.schema import conf_dir
-from gantool.runs import curves, growth, resume, sweep
+from gantool.runs import curves, growth, resume, sweep, told
 from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder
 
@@ -138,8 +138,8 @@ def _summary(command: str, mark: str, argv: Sequence[str], code: int, stopped: b
     if folder is None or not os.path.isdir(folder):
         return code
     summary = sweep.summarise(folder, mark, _again(command, folder, argv), stopped)
-    sweep.write(summary)
-    sweep.show(summary)
+    told.write(summary)
+    told.show(summary)
     if command == "train" and curves.compare(sweep.courses(summary), folder / "curves.png"):
         print(folder / "curves.png")
     if command == "bench" and growth.draw(summary, folder / "growth.png"):
