@@ -123,3 +123,8 @@ def test_mistake_in_the_users_own_files(gantool: Gantool, tmp_path: Path, argv: 
     result = gantool("train", "--config-dir", "my", *argv)
     assert result.code == 2 and all(words in result.err for words in said), result.err
     assert [path for path in files(tmp_path) if not path.startswith("my")] == []
+
+
+def test_one_name_in_a_list_is_that_name(gantool: Gantool):
+    result = gantool("train", "objective=[hinge]", "--cfg", "job", "--package", "objective")
+    assert result.code == 0 and "_target_: gantool.objectives.hinge.Hinge" in result.out, result.err
