@@ -75,6 +75,14 @@ def own(name: str, group: str, body: str, *more: str) -> tuple[str, ...]:
     return ("--config-dir", "mine", f"trust=[{name}]", chosen, *quick, *more)
 
 
+def refused(gantool: Gantool, name: str, group: str, body: str) -> str:
+    """What is said of such a class, which is not trained with."""
+    result = gantool("train", *own(name, group, body))
+    sys.modules.pop(name)
+    assert result.code == 2, result.err
+    return result.err
+
+
 OBJECTIVE = """
 from gantool.game.hooks import Objective
 class Mine(Objective):
@@ -104,17 +112,13 @@ class Mine(Objective):
 def test_what_ones_own_objective_gives_wrongly_is_said_of_it(
     gantool: Gantool, loss: str, report: str, said: str, no_curves: None
 ):
-    result = gantool("train", *own("my_loss", "objective", OBJECTIVE.format(loss=loss, report=report)))
-    sys.modules.pop("my_loss")
-    assert result.code == 2 and said in result.err, result.err
+    assert said in refused(gantool, "my_loss", "objective", OBJECTIVE.format(loss=loss, report=report))
 
 
 @pytest.mark.parametrize("lacks", ["d_loss", "g_loss"])
 def test_a_loss_that_ones_own_objective_lacks_is_named(gantool: Gantool, lacks: str):
     body = OBJECTIVE.format(loss="-on_fake.logits.mean()", report="{}").replace(lacks, "other")
-    result = gantool("train", *own("my_loss", "objective", body))
-    sys.modules.pop("my_loss")
-    assert result.code == 2 and f"Mine has no {lacks}" in result.err, result.err
+    assert f"Mine has no {lacks}" in refused(gantool, "my_loss", "objective", body)
 
 
 METRIC = """
@@ -136,16 +140,12 @@ class Mine:
     ],
 )
 def test_what_ones_own_metric_gives_wrongly_is_said_of_it(gantool: Gantool, column: str, facts: str, said: str):
-    result = gantool("train", *own("my_metric", "metric", METRIC.format(column=column, facts=facts)))
-    sys.modules.pop("my_metric")
-    assert result.code == 2 and said in result.err, result.err
+    assert said in refused(gantool, "my_metric", "metric", METRIC.format(column=column, facts=facts))
 
 
 def test_a_trick_is_not_called_like_something_of_torchs_modules(gantool: Gantool, tmp_path: Path):
     body = "from gantool.game.hooks import Trick\nclass Mine(Trick): ...\n"
-    result = gantool("train", *own("half", "trick", body))
-    sys.modules.pop("half")
-    assert result.code == 2 and "trick=half: torch's modules have something of that name" in result.err, result.err
+    assert "trick=half: torch's modules have something of that name" in refused(gantool, "half", "trick", body)
     assert not (tmp_path / "r").exists()
 
 
@@ -167,9 +167,7 @@ class Mine:
     ],
 )
 def test_what_ones_own_prior_gives_wrongly_is_said_of_it(gantool: Gantool, more: str, given: str, said: str):
-    result = gantool("train", *own("my_prior", "prior", PRIOR.format(more=more, given=given)))
-    sys.modules.pop("my_prior")
-    assert result.code == 2 and said in result.err, result.err
+    assert said in refused(gantool, "my_prior", "prior", PRIOR.format(more=more, given=given))
 
 
 UPDATE = """
@@ -194,9 +192,7 @@ class Mine(Alternating):
 def test_what_ones_own_update_gives_wrongly_is_said_of_it(
     gantool: Gantool, method: str, given: str, said: str, no_curves: None
 ):
-    result = gantool("train", *own("my_update", "update", UPDATE.format(method=method, given=given)))
-    sys.modules.pop("my_update")
-    assert result.code == 2 and said in result.err, result.err
+    assert said in refused(gantool, "my_update", "update", UPDATE.format(method=method, given=given))
 
 
 SAMPLER = """
