@@ -9,6 +9,7 @@ import torch
 
 from gantool.engine.capture import WAITS, CudaGraphs
 from gantool.engine.meters import Meters
+from gantool.engine.repeated import one_order
 from gantool.engine.rounds import Rounds, Unfit
 from gantool.engine.state import State
 from gantool.game.player import Player
@@ -93,7 +94,7 @@ def duel(optimizer=torch.optim.SGD):
 def test_three_rehearsals_then_a_capture_then_replays(cuda):
     """A capture runs nothing, so that it is followed by its first replay."""
     state, play = duel()
-    rounds, told = Rounds(play, CudaGraphs(state)), []
+    rounds, told = Rounds(play, CudaGraphs(state, play)), []
     for _ in range(5):
         cuda.log.clear()
         rounds(None)
@@ -105,7 +106,7 @@ def test_three_rehearsals_then_a_capture_then_replays(cuda):
 
 def test_kinds_share_a_pool_and_have_rehearsals_each(cuda):
     state, play = duel()
-    rounds = Rounds(play, CudaGraphs(state))
+    rounds = Rounds(play, CudaGraphs(state, play))
     for kind in "abbbab":
         rounds(kind)
     assert list(rounds.records) == ["b"]
@@ -124,7 +125,7 @@ def test_a_round_that_waits_is_found_in_the_last_rehearsal(cuda):
             warnings.warn(f"{WAITS} (Triggered internally)", stacklevel=1)
             warnings.warn("something else", stacklevel=1)
 
-    rounds = Rounds(waiting, CudaGraphs(state))
+    rounds = Rounds(waiting, CudaGraphs(state, play))
     with pytest.warns(UserWarning, match="something else"):
         for _ in range(4):
             rounds(None)
@@ -142,11 +143,62 @@ def test_a_round_that_makes_a_tensor_anew_is_not_captured(cuda):
         play()
         state.game.mean = state.game.mean + 1
 
-    rounds = Rounds(renewing, CudaGraphs(state))
+    rounds = Rounds(renewing, CudaGraphs(state, play))
     for _ in range(5):
         rounds(None)
     assert rounds.reason == "a step makes mean anew, instead of writing to it"
     assert not rounds.records and state.game.mean.tolist() == [5, 5]
+
+
+class Twice(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kept", ["count", "mean", "refusal"])
+def test_a_round_that_goes_by_more_than_tensors_is_not_captured(cuda, kept):
+    """A graph would go on with the count, or read the mean, of its capture. The game is where its rounds led it."""
+    state, play = duel()
+    weight = state.game.nets["generator"].x
+    own = {"count": 0, "mean": torch.zeros(()), "refusal": 0}
+    after = []  # each round that was played
+
+    def step(kind=None):
+        own["count"] += 1
+        if kept == "refusal" and own["count"] > 4:
+            raise Twice("not more than four times")
+        play()
+        with torch.no_grad():
+            own["mean"] = 0.5 * own["mean"] + 0.5 * weight
+            weight.add_({"count": 0.01 * own["count"], "mean": own["mean"], "refusal": 0}[kept])
+        after.append(state.copy().tensors)
+
+    rounds = Rounds(step, CudaGraphs(state, step))
+    for _ in range(3):
+        rounds(None)
+    said = (
+        "Twice: not more than four times"
+        if kept == "refusal"
+        else "the same step, played again, moves nets.generator.x"
+    )
+    assert rounds.reason is not None and rounds.reason.startswith(said)
+    assert all(torch.equal(value, after[2][name]) for name, value in state.copy().tensors.items())
+    assert not rounds.records
+
+
+def test_a_round_is_repeated_by_kernels_that_add_in_one_order():
+    """Those that have none say so; what the run chose is as it was."""
+    chosen = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+    with one_order(torch.device("cuda")) as loose:
+        assert torch.are_deterministic_algorithms_enabled()
+        torch.ones(3).sum()
+        within = list(loose)
+    with one_order(torch.device("cuda")) as other:
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
+    assert not within and not loose and other[0].startswith("put_ does not have")
+    assert chosen == (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
 
 
 def test_a_broken_capture_is_mended(cuda):
@@ -156,7 +208,7 @@ def test_a_broken_capture_is_mended(cuda):
         play()
     before, cuda.broken = state.copy(), True
     with pytest.raises(Unfit, match=r"RuntimeError: the capture was invalidated\)"):
-        CudaGraphs(state).record(play)
+        CudaGraphs(state, play).record(play)
     assert cuda.log[1:] == ["stream is set", "synchronize", "pool is released", "generator is made anew"]
     after = state.copy()
     assert all(torch.equal(value, after.tensors[name]) for name, value in before.tensors.items())
@@ -170,7 +222,7 @@ def test_what_a_step_raised_is_told_not_what_leaving_the_capture_raised(cuda):
         raise ValueError("mine")
 
     with pytest.raises(Unfit, match="ValueError: mine"):
-        CudaGraphs(state).record(play)
+        CudaGraphs(state, play).record(play)
 
 
 def test_an_optimizer_that_counts_on_the_host_is_refused(cuda):
@@ -179,7 +231,7 @@ def test_an_optimizer_that_counts_on_the_host_is_refused(cuda):
     play()
     moved = state.players["generator"]
     moved.clock.now = moved.clock.now.to("meta")
-    reason = CudaGraphs(state).rehearse(play, last=False)
+    reason = CudaGraphs(state, play).rehearse(play, last=False)
     assert reason == "Adagrad, which moves the generator, counts its steps on the host"
 
 

@@ -136,6 +136,42 @@ def test_what_waits_is_played_as_it_stands(compose: Any, first: int, caplog: Any
     assert_captured_equals_eager(made)  # nothing of it is left behind
 
 
+class Counting(Trick):
+    """Goes by how often it was called, which it keeps in Python."""
+
+    count = 0
+
+    def g_penalty(self, turn: Any, on_fake: Any) -> torch.Tensor:
+        self.count += 1
+        return self.count * on_fake.logits.mean()
+
+
+class AnyOrder(Trick):
+    """Needs a kernel that writes in no certain order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("last", torch.zeros(1, device="cuda"))
+
+    def g_penalty(self, turn: Any, on_fake: Any) -> torch.Tensor:
+        logits = on_fake.logits.detach().flatten()
+        self.last.put_(torch.zeros(len(logits), dtype=torch.int64, device="cuda"), logits)
+        return on_fake.logits.mean()
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_what_goes_by_more_than_tensors_is_not_captured(compose: Any, deterministic: bool) -> None:
+    parts = Assembly(plain(compose(*CUDA, f"deterministic={deterministic}", "trick=[ema]")))
+    parts.game.hooks["counting"] = Counting()
+    assert "the same step, played again, moves" in str(play(parts, 5).recorded["CUDA graphs"].reason)
+
+
+def test_a_kernel_of_no_certain_order_is_captured(compose: Any) -> None:
+    parts = Assembly(plain(compose(*CUDA, "deterministic=false")))
+    parts.game.hooks["any_order"] = AnyOrder()
+    assert play(parts, 5).way == "CUDA graphs"
+
+
 def assert_captured_equals_eager(made: dict[str, Any], rounds: int = ROUNDS, kinds: int = 1) -> None:
     try:
         captured = play(Assembly(copy.deepcopy(made)), rounds)

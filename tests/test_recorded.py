@@ -16,6 +16,7 @@ import torch
 
 from gantool.commands.assembly import Assembly
 from gantool.engine.meters import Meters
+from gantool.engine.repeated import repeated
 from gantool.engine.rounds import Rounds, Unfit
 from gantool.engine.state import State
 from gantool.engine.trace import traced
@@ -92,6 +93,7 @@ def assert_combination_replays(made: dict[str, Any], kind: str) -> None:
 
     game.begin(0)
     play()
+    repeated(state, play, state.copy())  # Unfit would keep it from being recorded
     assert_replays(state, play, Traced(state).record(play))
 
 

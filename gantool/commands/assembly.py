@@ -157,7 +157,7 @@ class Assembly:
         if compiled:
             self.rounds = self.recorded["compiled"] = Rounds(self.rounds, Compiler(state))
         if self.device.type == "cuda" and self.config["graph"] == "auto":
-            self.rounds = self.recorded["CUDA graphs"] = Rounds(self.rounds, CudaGraphs(state))
+            self.rounds = self.recorded["CUDA graphs"] = Rounds(self.rounds, CudaGraphs(state, self.round))
 
     @property
     def way(self) -> str:

@@ -7,12 +7,13 @@ would. That is how rounds are written (gantool/README.md); tests/test_recorded.p
 
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import torch
 
-from gantool.engine.rounds import Play, Unfit
+from gantool.engine.repeated import repeated
+from gantool.engine.rounds import Play, Unfit, told
 from gantool.engine.state import State
 
 WAITS = "called a synchronizing CUDA operation"  # how torch begins its warning
@@ -22,10 +23,11 @@ class CudaGraphs:
     """Records rounds as CUDA graphs. Nothing in their common pool of memory outlives a round."""
 
     name = "CUDA graphs"
-    rehearsals = 3  # the first allocates what it keeps, the second finds kernels, the third is watched
+    rehearsals = 3  # the first allocates what it keeps, the second finds kernels, the third is watched and repeated
 
-    def __init__(self, state: State):
-        self.state, self.device = state, state.device
+    def __init__(self, state: State, plain: Play):
+        """`plain` is the round as it stands, where what is recorded is compiled already."""
+        self.state, self.device, self.plain = state, state.device, plain
         self.stream = torch.cuda.Stream(self.device)  # a graph cannot be captured on the default one
         self.pool = torch.cuda.graph_pool_handle()
 
@@ -37,13 +39,26 @@ class CudaGraphs:
             return reason
         before, here = self.state.addresses(), torch.cuda.current_stream(self.device)
         self.stream.wait_stream(here)
-        with torch.cuda.stream(self.stream), _watched(last) as waits:
-            play()
+        with torch.cuda.stream(self.stream):
+            with _watched(last) as waits:
+                play()
+            reason = self._unfit(before, waits) if last else None
         here.wait_stream(self.stream)
+        return reason
+
+    def _unfit(self, before: Mapping[str, int], waits: Sequence[str]) -> str | None:
         if waits:
             return f"a step waits for the device at {waits[0]}"
         moved = self.state.moved(before)
-        return f"a step makes {moved} anew, instead of writing to it" if last and moved else None
+        if moved:
+            return f"a step makes {moved} anew, instead of writing to it"
+        saved = self.state.copy()
+        try:
+            repeated(self.state, self.plain, saved)
+        except Exception as error:  # Unfit, or what a step of the user's own raises that is not to be played again
+            self.state.put_back(saved)
+            return told(error)
+        return None
 
     def record(self, play: Play) -> Play:
         """A capture runs nothing on the device; what it leaves behind on the host where it fails is mended."""

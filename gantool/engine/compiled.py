@@ -8,30 +8,25 @@ import logging
 import math
 import time
 import warnings
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from gantool.engine.convolutions import Convolutions
 from gantool.engine.entry import compile_round
 from gantool.engine.narrow import narrow
 from gantool.engine.random import get_rng, set_rng
-from gantool.engine.rounds import Play, Unfit
+from gantool.engine.repeated import Way, apart, repeated
+from gantool.engine.rounds import Play, Unfit, told
 from gantool.engine.state import Saved, State
 from gantool.engine.trace import traced
 from gantool.engine.written_out import WRITTEN_OUT
 from gantool.errors import UsageError
 
 log = logging.getLogger(__name__)
-APART = 0.3  # of the way of one round, and so many times what rounding can do: what is wrong goes elsewhere altogether
-NOISE = 3
-FLOOR = 0.01  # of the way of all tensors of a kind: how far one of them went that hardly moved, as rounding has it
-ROUNDING = 2**-9  # of bfloat16, relative
-TOLD = 200  # characters of an error, whose first line may be empty
 CALLS = 3  # of a compiled round that are checked: what goes wrong only now and then
 TRIES = 3  # the first step makes the moments; one that makes tensors in each cannot be compiled
 PAYS_FROM = {"cpu": 30_000, "cuda": 60_000}  # steps: until they have made up for the time that compiling takes
@@ -54,14 +49,6 @@ def is_wanted(how: str, steps: int, nets: nn.Module, device: torch.device) -> bo
     return device.type == "cuda" or not any(isinstance(layer, _ConvNd) for layer in nets.modules())
 
 
-class Way(NamedTuple):
-    """Where the plain round leads."""
-
-    start: Saved
-    end: Saved
-    rounded: Saved  # where it leads from weights that are a rounding away
-
-
 class Compiler:
     """Records rounds by compiling them."""
 
@@ -79,7 +66,8 @@ class Compiler:
 
         A compiled round that does not lead where the plain one leads is refused: compilers have defects. How far apart
         rounding may lead differs: the gradient of a bias before BatchNorm is nothing but rounding, which Adam then
-        takes for a direction. So the plain round is also played from weights that are a rounding away.
+        takes for a direction. So the plain round is also played from weights that are a rounding away. With other
+        random numbers than those that it was traced with, it shows if some of them left torch and are constants now.
         """
         if self.tries == TRIES:
             raise Unfit("each step makes some of its tensors anew, instead of writing to them")
@@ -90,10 +78,10 @@ class Compiler:
             if self.state.moved(addresses):
                 return None
             self.tries = 0
-            record = self._right(play, [self._way(play, saved), self._way(play, self._later(saved))])
+            record = self._right(play, [repeated(self.state, play, start) for start in (saved, self._later(saved))])
         except Exception as error:  # of the round, of the tracer, or of the compilers
             self.state.put_back(saved)
-            raise Unfit(_told(error)) from error
+            raise Unfit(told(error)) from error
         self.state.put_back(saved)
         return record
 
@@ -105,7 +93,7 @@ class Compiler:
                 return self._checked(play, options, ways)
             except Exception as error:
                 self.state.put_back(ways[0].start)
-                log.info("compiling once more, more plainly: %s", _told(error))
+                log.info("compiling once more, more plainly: %s", told(error))
         return self._checked(play, plainest, ways)
 
     def _checked(self, play: Play, options: dict[str, Any], ways: Sequence[Way]) -> Play:
@@ -113,30 +101,10 @@ class Compiler:
         for call, way in enumerate([ways[0]] * (1 + CALLS) + [*ways[1:]]):
             self.state.put_back(way.start)
             record()
-            apart = _apart(way, self.state.copy()) if call else None  # in the first, kernels are chosen by their time
-            if apart:
-                raise ArithmeticError(f"the compiled step moves {apart}")
+            moved = apart(way, self.state.copy()) if call else None  # in the first, kernels are chosen by their time
+            if moved:
+                raise ArithmeticError(f"the compiled step moves {moved}")
         return record
-
-    def _way(self, play: Play, start: Saved) -> Way:
-        """Raises Unfit where the round does not lead to the same end twice: what else it goes by would be lost.
-
-        On a CPU to the last bit; some of a GPU's kernels add in another order each time.
-        """
-        ends = []
-        for _ in range(2):
-            self.state.put_back(start)
-            play()
-            ends.append(self.state.copy())
-        way = Way(start, ends[0], self._rounded(start, play))
-        exact = way._replace(rounded=way.end) if self.state.device.type == "cpu" else way
-        apart = _apart(exact, ends[1], 0.0 if self.state.device.type == "cpu" else APART)
-        if apart:
-            raise Unfit(
-                f"the same step, played again, moves {apart}: it goes by more than tensors, such as a number of a class"
-                "'s own, or random numbers that are not torch's"
-            )
-        return way
 
     def _later(self, saved: Saved) -> Saved:
         """With other random numbers to come."""
@@ -144,18 +112,6 @@ class Compiler:
         torch.rand(1)
         torch.rand(1, device=self.state.device)
         return saved._replace(rng=get_rng(self.state.device))
-
-    def _rounded(self, start: Saved, play: Play) -> Saved:
-        """Where the plain round leads from weights that are a rounding away; then all is as at the start."""
-        self.state.put_back(start)
-        with torch.no_grad():
-            for weight in self.state.game.parameters():
-                weight.mul_(1 + ROUNDING * torch.randn_like(weight))
-        set_rng(self.state.device, start.rng)
-        play()
-        ended = self.state.copy()
-        self.state.put_back(start)
-        return ended
 
     def _compiled(self, play: Play, options: dict[str, Any], saved: Saved) -> Play:
         from torch._inductor.lowering import add_layout_constraint, constrain_to_fx_strides
@@ -182,43 +138,6 @@ class Compiler:
                 run()
 
         return record
-
-
-def _apart(way: Way, end: Saved, most: float = APART) -> str | None:
-    """A tensor that goes elsewhere than rounding could lead it, and how far; None where all are right."""
-    lengths = {name: _distance(was, way.end.tensors[name]) for name, was in way.start.tensors.items()}
-    whole = Counter[tuple[str, str]]()  # squares
-    for name, length in lengths.items():
-        whole[_kin(name)] += length**2  # type: ignore[assignment]
-    for name, length in lengths.items():
-        one = way.end.tensors[name]
-        scale = length + FLOOR * math.sqrt(whole[_kin(name)]) + 1e-5 * float(one.double().norm()) + 1e-12
-        noise, apart = (_distance(one, other.tensors[name]) / scale for other in (way.rounded, end))
-        if apart > most + NOISE * noise:
-            return f"{name} elsewhere ({apart:.2g} of the way apart)"
-    return None
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, Unfit):
-        return str(error)
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:TOLD]}{'...' * (len(text) > TOLD)}"
-
-
-def _distance(one: Tensor, other: Tensor) -> float:
-    """Infinite where only one of them has numbers."""
-    if torch.allclose(one.double(), other.double(), rtol=0, atol=0, equal_nan=True):
-        return 0.0
-    distance = float((other.double() - one.double()).norm())
-    return math.inf if math.isnan(distance) else distance
-
-
-def _kin(name: str) -> tuple[str, str]:
-    """Whose it is, and what: tensors of the same kind go ways that can be compared."""
-    owner, _, slot = name.rpartition(".")
-    owner = owner.partition("/")[0] if "/" in owner else ".".join(owner.split(".")[:2])
-    return owner, "weight" if slot == "bias" else slot
 
 
 ATEN = torch.ops.aten

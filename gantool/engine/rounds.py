@@ -8,6 +8,7 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 Play = Callable[[], None]  # one round
+TOLD = 200  # characters of an error, whose first line may be empty
 
 
 class Unfit(Exception):
@@ -72,3 +73,10 @@ class Rounds:
         self.reason = reason
         self.records.clear()
         log.info("rounds are played without %s: %s", self.recorder.name, reason)
+
+
+def told(error: Exception) -> str:
+    if isinstance(error, Unfit):
+        return str(error)
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:TOLD]}{'...' * (len(text) > TOLD)}"
