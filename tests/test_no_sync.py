@@ -1,20 +1,21 @@
 """A step never waits for the device and brings nothing from the host: every objective x trick x update in conf/.
 
-Two modes watch two steps of each combination. They see, without a GPU, every operation that would make the host wait
-(a tensor's value in Python, a shape that depends on values) or that copies host data (`torch.tensor(...)`, indexing
-with a list). What they cannot see is a copy between two devices; tests/test_gpu.py does.
+A mode watches the second step of each combination. It sees, without a GPU, every operation that would make the
+host wait (a tensor's value in Python, a shape that depends on values) or that copies host data (`torch.tensor(...)`,
+indexing with a list). What it cannot see is a copy between two devices; tests/test_gpu.py does.
 """
 
 import copy
 import itertools
 import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantool.config.build import Builder
@@ -31,7 +32,7 @@ WAITS = {
     "_unique", "_unique2", "unique_dim", "unique_consecutive", "bincount", "repeat_interleave",
 }  # fmt: skip
 COPIES = {"lift_fresh", "lift_fresh_copy"}
-PYTHON = {"item", "tolist", "numpy", "__array__", "cpu", "__repr__", "__format__", "manual_seed"}
+PYTHON = ("item", "tolist", "numpy", "__array__", "cpu", "__repr__", "__format__")  # of a tensor
 
 
 class NoSync(TorchDispatchMode):
@@ -51,13 +52,21 @@ class NoSync(TorchDispatchMode):
         return operation(*args, **kwargs or {})
 
 
-class NoPython(TorchFunctionMode):
-    """Raises where a tensor's values reach Python by ways that are no operations."""
+@contextmanager
+def NoPython() -> Iterator[None]:  # noqa: N802 (as the mode beside it)
+    """Raises where a tensor's values reach Python by ways that are no operations, or random numbers are the host's."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if getattr(function, "__name__", "") in PYTHON:
-            raise AssertionError(f"{function} waits for the device")
-        return function(*args, **kwargs or {})
+    def forbidden(name: str) -> Callable[..., Any]:
+        def raises(*_: Any, **__: Any) -> Any:
+            raise AssertionError(f"{name} waits for the device")
+
+        return raises
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in PYTHON:
+            patch.setattr(torch.Tensor, name, forbidden(name))
+        patch.setattr(torch, "manual_seed", forbidden("manual_seed"))
+        yield
 
 
 FORBIDDEN = {
@@ -141,9 +150,13 @@ def config(compose, kind: str, tricks: tuple[str, ...] = (), *overrides: str) ->
             composed[chosen] = plain(compose(*chosen))
         return composed[chosen]
 
-    suited = [key for name, keys in SUITED.items() if name in overrides for key in keys]
+    suited = [key for name in overrides if name.startswith("objective=") for key in SUITED.get(name, [])]
     small = suited if any(key.startswith("architecture=") for key in suited) else [*SMALL[kind], *suited]
-    made = copy.deepcopy(cached(*small, "batch_size=4", "architecture.latent_dim=16", *overrides))
+    update = [key for key in overrides if key.startswith("update=")]  # a group by itself
+    rest = [key for key in overrides if key not in update]
+    keys = [key for name in update for key in SUITED.get(name, [])]
+    made = copy.deepcopy(cached(*small, "batch_size=4", "architecture.latent_dim=16", *rest))
+    made["update"] = copy.deepcopy(cached(*update, *keys)["update"])
     each = cached(f"trick=[{','.join(TRICKS)}]")["trick"]
     made["trick"] = dict(made.get("trick") or {}) | {name: copy.deepcopy(each[name]) for name in tricks}
     return made
@@ -160,18 +173,20 @@ def built(made: dict[str, Any], kind: str) -> tuple[Game, Player, Player, Any]:
     return game, d, g, update
 
 
-def watched(game: Game, d: Player, g: Player, update: Any, meters: Meters, rounds: range) -> None:
+def watched(game: Game, d: Player, g: Player, update: Any, meters: Meters, rounds: range, closely: bool = True) -> None:
+    """Not `closely`: only for what costs no time to watch."""
     game.source.prepare(len(rounds) * update.real_batches(game))
-    with NoSync(), NoPython():
+    with NoSync() if closely else nullcontext(), NoPython():
         for step in rounds:
             game.begin(step)
             meters.add(update(game, d, g))
 
 
-def plays(made: dict[str, Any], kind: str, saves: bool = False) -> bool:
-    """STEPS watched rounds; False where the combination is refused, which takes a sentence, and must come before.
+def plays(made: dict[str, Any], kind: str, saves: bool = False, closely: bool = False) -> bool:
+    """STEPS rounds; False where the combination is refused, which takes a sentence, and must come before.
 
-    `saves`: what is saved before the last of them and restored into another game goes on bit for bit.
+    `saves`: what is saved before the last of them and restored into another game goes on bit for bit. `closely`: the
+    others are watched too, where they do what the last one does not.
     """
     torch.manual_seed(0)
     try:
@@ -181,7 +196,7 @@ def plays(made: dict[str, Any], kind: str, saves: bool = False) -> bool:
         return False
     before, meters = weights(game.nets), Meters(torch.device("cpu"))
     host = random.getstate(), np.random.get_state()[1].tolist()
-    watched(game, d, g, update, meters, range(STEPS - 1))
+    watched(game, d, g, update, meters, range(STEPS - 1), closely)
     saved = state(game, d, g) if saves else {}
     watched(game, d, g, update, meters, range(STEPS - 1, STEPS))
     means, bad = meters.read()
@@ -210,7 +225,7 @@ def resumed(made: dict[str, Any], kind: str, saved: dict[str, Any]) -> dict[str,
     d.load_state_dict(saved["d"])
     g.load_state_dict(saved["g"])
     torch.set_rng_state(saved["random"])
-    watched(game, d, g, update, Meters(torch.device("cpu")), range(STEPS - 1, STEPS))
+    watched(game, d, g, update, Meters(torch.device("cpu")), range(STEPS - 1, STEPS), closely=False)
     return state(game, d, g)
 
 
@@ -342,7 +357,14 @@ def test_every_gradient_penalty(compose, kind, every):
     """Lazy too: the round that a restored game begins with is not due, though it is the first that this game plays."""
     made = config(compose, "images", ("gradient_penalty",), "objective=non_saturating")
     made["trick"]["gradient_penalty"] |= {"kind": kind, "every": every}
-    assert plays(made, "images", saves=True)
+    assert plays(made, "images", saves=True, closely=True)
+
+
+def test_a_configuration_that_is_put_together_is_the_composed_one(compose):
+    settings = ("objective=wgan_gp", "update=unrolled", "optimizer=sgd")
+    together = config(compose, "images", ("ema",), *settings)
+    chosen = (*SMALL["images"], *SUITED["update=unrolled"], "batch_size=4", "architecture.latent_dim=16", *settings)
+    assert together == plain(compose(*chosen, "trick=[gradient_penalty,ema]"))
 
 
 def test_pairs_keep_their_order(compose):
