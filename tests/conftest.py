@@ -48,9 +48,9 @@ def on_the_cpu(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def no_curves() -> Iterator[None]:
-    """Runs do not draw their curves, which takes longer than a few steps."""
+    """Runs do not draw their curves, which takes longer than a few steps; see `with_curves`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gantool.runs.curves.draw", lambda rows, path, title: None)
         yield

@@ -27,8 +27,6 @@ from test_no_sync import NoPython, NoSync
 from test_resume import TIMING, compare
 from toys import F_DIVERGENCES, points, same, verdict
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 P = torch.tensor([4, 2, 1, 1], dtype=torch.float64) / 8  # the data: eight examples on four points
 Q = torch.tensor([5, 3, 0, 0], dtype=torch.float64) / 8  # a mixture that misses two of the points
 EXAMPLES = torch.arange(4).repeat_interleave((8 * P).long())  # point of each example

@@ -11,8 +11,6 @@ from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a f
 from gantool.cli.argv import based
 from gantool.runs.resume import key_of
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 SMALL = [
     "dataset=digits", "architecture.latent_dim=16", "architecture.generator.hidden=[16]",
     "architecture.discriminator.hidden=[16]", "steps=4", "batch_size=16", "logger=[]", "sample_every=4",

@@ -11,8 +11,6 @@ from cli_helpers import Gantool, files, gantool_fixture, read_status  # noqa: F4
 from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 TINY = (
     "dataset=ring", "architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]", "batch_size=16",
     "logger=[]", "tick_every=2", "sample_every=2", "checkpoint_every=2", "keep_last=9",

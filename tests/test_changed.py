@@ -23,8 +23,6 @@ from gantool.runs.folder import RunFolder
 from image_files import BLUE, RED, save
 from toys import composed_game, plain
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 
 def players() -> dict[str, Any]:
     steps = checkpoint.steps(RunFolder(RUN))

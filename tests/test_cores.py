@@ -8,8 +8,6 @@ import torch
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
 from gantool.engine import cores, precision
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 HZ = os.sysconf("SC_CLK_TCK")
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
 from gantool.runs import curves
 
+pytestmark = pytest.mark.usefixtures("with_curves")
+
 
 def pixels(path):
     with Image.open(path) as image:

@@ -12,7 +12,6 @@ from gantool.runs.folder import RunFolder
 
 TINY = ("dataset=ring", "steps=3", "batch_size=8", "sample_every=1", "logger=[]", "architecture.generator.hidden=[8]")
 RUN = RunFolder("run")
-pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 @pytest.fixture

@@ -40,8 +40,6 @@ STATEFUL = (
 MODES = ("metric=[modes]", "metric.modes.samples=300", "evaluate_every=2")
 RUN = Path("run")
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 
 def rows(run: str = "run") -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text("utf-8").splitlines()]

@@ -13,8 +13,6 @@ import gantool as package
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
 from gantool.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 SMALL = ("device=cpu", "logger=[]", "steps=2", "hydra.run.dir=outputs/run")
 MLP = ("architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]")
 CONDITIONAL = (*MLP, "architecture.class_conditional=true")

@@ -26,7 +26,6 @@ from gantool.metrics.kid import KID
 from gantool.metrics.precision_recall import Precision, Recall
 from toys import refusal
 
-pytestmark = pytest.mark.usefixtures("no_curves")
 CPU = torch.device("cpu")
 ALL = (FID, KID, Precision, Recall, Density, Coverage)
 

@@ -23,8 +23,6 @@ from gantool.objectives.non_saturating import NonSaturating
 from image_files import save
 from toys import composed_game, pictures, points, refusal
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 CLASSES, NO_CLASSES = pictures(20), pictures(20)._replace(labels=torch.full((20,), -1), names=())
 FEW_LABELS = hide_labels(CLASSES, 4, 0)
 TOLD, PROJECTED = "architecture.class_conditional=true", "architecture.projection=true"

@@ -19,8 +19,6 @@ from gantool.features.inception import inception
 from gantool.metrics.fid import FID
 from toys import refusal
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:

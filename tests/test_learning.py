@@ -8,8 +8,6 @@ import pytest
 
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 

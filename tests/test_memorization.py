@@ -18,8 +18,6 @@ from gantool.game.types import Images
 from gantool.metrics.memorization import Memorization
 from gantool.samplers.neighbours import Neighbours
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 CPU = torch.device("cpu")
 DIGITS = Digits()
 TRAIN, TEST = (to_float(DIGITS.load(split).pixels) for split in ("train", "test"))

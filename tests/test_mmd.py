@@ -22,8 +22,6 @@ from gantool.tricks.weight_clipping import WeightClipping
 from test_resume import compare
 from toys import composed_game, pictures, plain, players, points, refusal, same, turn, weights
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 BANDWIDTHS = [0.5, 1.0, 3.0]
 fixed = partial(MomentMatching, BANDWIDTHS, relative=False)
 

@@ -109,9 +109,7 @@ class Mine(Objective):
         ("-on_fake.logits.mean()", "{'mine': 0.5}", "Mine.report()['mine'] must give one number"),
     ],
 )
-def test_what_ones_own_objective_gives_wrongly_is_said_of_it(
-    gantool: Gantool, loss: str, report: str, said: str, no_curves: None
-):
+def test_what_ones_own_objective_gives_wrongly_is_said_of_it(gantool: Gantool, loss: str, report: str, said: str):
     assert said in refused(gantool, "my_loss", "objective", OBJECTIVE.format(loss=loss, report=report))
 
 
@@ -189,9 +187,7 @@ class Mine(Alternating):
         ("__call__(self, game)", "None", "update: Mine cannot be called with (game, d, g): too many positional"),
     ],
 )
-def test_what_ones_own_update_gives_wrongly_is_said_of_it(
-    gantool: Gantool, method: str, given: str, said: str, no_curves: None
-):
+def test_what_ones_own_update_gives_wrongly_is_said_of_it(gantool: Gantool, method: str, given: str, said: str):
     assert said in refused(gantool, "my_update", "update", UPDATE.format(method=method, given=given))
 
 
@@ -212,9 +208,7 @@ class Mine:
         ("draw(self)", "None", "sampler: Mine has no __call__(batches, reference, out)"),
     ],
 )
-def test_what_ones_own_sampler_gives_wrongly_is_said_of_it(
-    gantool: Gantool, method: str, given: str, said: str, no_curves: None
-):
+def test_what_ones_own_sampler_gives_wrongly_is_said_of_it(gantool: Gantool, method: str, given: str, said: str):
     quick = ("dataset=ring", "batch_size=8", "steps=1", "logger=[]", "compile=off", "hydra.run.dir=run")
     assert gantool("train", *quick).code == 0
     chosen = own("my_sampler", "sampler", SAMPLER.format(method=method, given=given))[:4]
@@ -232,7 +226,7 @@ class Mine:
 """
 
 
-def test_ones_own_logger_has_a_folder_of_its_name(gantool: Gantool, no_curves: None):
+def test_ones_own_logger_has_a_folder_of_its_name(gantool: Gantool):
     settings = own("my_logger", "logger", LOGGER)
     chosen = [one for one in settings if one != "logger=[]"]
     result = gantool("train", *chosen, "tick_every=1")
@@ -311,7 +305,7 @@ def trained_by(gantool: Gantool, g: str, d: str, *settings: str) -> tuple[str, d
         ("compile=off", "trick=[weight_clipping,historical_averaging,ema]", "trick.weight_clipping.c=0.3"),
     ],
 )
-def test_frozen_weights_stay_as_they_are(gantool: Gantool, no_curves: None, settings: tuple[str, ...]):
+def test_frozen_weights_stay_as_they_are(gantool: Gantool, settings: tuple[str, ...]):
     _, once = trained_by(gantool, "frozen", "frozen", "steps=1", *settings)
     _, later = trained_by(gantool, "frozen", "frozen", "steps=3", *settings)
     weights = [name for name in once if name.startswith("nets.") and name.endswith("weight")]
@@ -320,7 +314,7 @@ def test_frozen_weights_stay_as_they_are(gantool: Gantool, no_curves: None, sett
 
 
 @pytest.mark.parametrize("update", ["alternating", "unrolled", "consensus"])
-def test_a_layer_of_two_names_is_one_layer(gantool: Gantool, no_curves: None, update: str):
+def test_a_layer_of_two_names_is_one_layer(gantool: Gantool, update: str):
     """Weights that are tied lead where they lead when their layer is registered once more."""
     said, tied = trained_by(gantool, "tied", "tied", "compile=off", f"update={update}")
     also, twice = trained_by(gantool, "twice", "twice", "compile=off", f"update={update}")
@@ -329,7 +323,7 @@ def test_a_layer_of_two_names_is_one_layer(gantool: Gantool, no_curves: None, up
 
 
 @pytest.mark.parametrize("kind", ["norm twice", "norm of two"])
-def test_looking_ahead_leaves_buffers_of_two_names_alone(gantool: Gantool, no_curves: None, kind: str):
+def test_looking_ahead_leaves_buffers_of_two_names_alone(gantool: Gantool, kind: str):
     """Each of 3 steps of D sees reals, then fakes, and so does G's turn the fakes; what is ahead leaves no trace."""
     counts = []
     for ahead in (1, 3):
@@ -340,7 +334,7 @@ def test_looking_ahead_leaves_buffers_of_two_names_alone(gantool: Gantool, no_cu
     assert counts[0] == counts[1] and len(counts[0]) == 2
 
 
-def test_layers_that_cannot_be_trained_or_copied_are_told(gantool: Gantool, no_curves: None):
+def test_layers_that_cannot_be_trained_or_copied_are_told(gantool: Gantool):
     said, _ = trained_by(gantool, "lazy", "plain")
     assert "architecture.generator has lazy layers, which cannot be trained: give them their sizes" in said
     said, _ = trained_by(gantool, "old", "plain", "trick=[ema]", "compile=off")

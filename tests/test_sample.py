@@ -24,8 +24,6 @@ from gantool.runs.headings import headings
 from gantool.samplers.dump import Dump
 from gantool.samplers.interpolation import Interpolation, spherical
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 NETS = ("architecture.generator.hidden=[8]", "architecture.discriminator.hidden=[8]", "logger=[]", "steps=6")
 RUN = Path("run")
 

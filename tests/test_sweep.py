@@ -22,8 +22,6 @@ from gantool.runs.folder import RunFolder
 from gantool.runs.sweep import Figure, Job, Setting, Summary, _fold, summarise
 from gantool.runs.told import markdown, show
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:

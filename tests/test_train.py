@@ -21,8 +21,6 @@ from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
 from gantool.runs.pictures import grid
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 
 def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *signals: signal.Signals) -> Any:
     """The run gets these signals within that step; returns the step as it was."""

@@ -20,8 +20,6 @@ from gantool.runs.folder import RunFolder
 from gantool.tricks.virtual_batch_norm import ReferenceNorm, VirtualBatchNorm
 from toys import composed_game, pictures, plain, players, refusal, same
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 NORMED = ["architecture.generator.normalization=batch", "architecture.discriminator.normalization=batch"]
 NETS = {
     "mlp": [*NORMED, "architecture.generator.hidden=[8,8]", "architecture.discriminator.hidden=[8,8]"],

@@ -16,8 +16,6 @@ from gantool.game.types import Images
 from gantool.runs.folder import RunFolder
 from gantool.runs.rows import read
 
-pytestmark = pytest.mark.usefixtures("no_curves")
-
 RUN = Path("run")
 SMALL = (
     "dataset=ring", "dataset.size=2000", "batch_size=64", "architecture.latent_dim=4", "logger=[]", "hydra.run.dir=run",
