@@ -2,7 +2,9 @@
 
 import json
 import logging
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +49,19 @@ TINY = (
     "architecture.discriminator.hidden=[8]", "logger=[]", "hydra.run.dir=run",
 )  # fmt: skip
 RUN = Path("run")  # of a training with these
+
+
+KEPT: dict[tuple[str, ...], Path] = {}  # runs of this process, by their settings
+
+
+def train_once(gantool: Gantool, *settings: str) -> None:
+    """Leaves `run` as a training with these settings does; each is trained once, then copied."""
+    if settings not in KEPT:
+        assert gantool("train", *settings, f"hydra.run.dir={RUN}").code == 0
+        KEPT[settings] = Path(tempfile.mkdtemp(dir=Path.cwd().parent)) / "run"
+        shutil.copytree(RUN, KEPT[settings])
+    else:
+        shutil.copytree(KEPT[settings], RUN)
 
 
 def rows() -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli_helpers import Gantool, files, gantool_fixture, read_status  # noqa: F401 (it is a fixture)
+from cli_helpers import Gantool, files, gantool_fixture, read_status, train_once  # noqa: F401 (it is a fixture)
 from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
 
@@ -27,8 +27,7 @@ def steps(run: str) -> list[int]:
 
 @pytest.fixture
 def trained(gantool: Gantool) -> Gantool:
-    best = ("best.metric=d_loss", "best.mode=max")
-    assert gantool("train", *TINY, *best, "steps=8", "hydra.run.dir=run").code == 0
+    train_once(gantool, *TINY, "best.metric=d_loss", "best.mode=max", "steps=8")
     return gantool
 
 

@@ -138,7 +138,7 @@ def _print(queue) -> None:
 def test_processes_at_once(cache):
     context = multiprocessing.get_context("spawn")  # after a fork torch's threads would be missing
     queue = context.Queue()
-    jobs = [context.Process(target=_print, args=(queue,)) for _ in range(3)]
+    jobs = [context.Process(target=_print, args=(queue,)) for _ in range(2)]
     for job in jobs:
         job.start()
     assert len({queue.get(timeout=120) for _ in jobs}) == 1

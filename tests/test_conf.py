@@ -3,6 +3,7 @@
 import io
 import re
 from contextlib import redirect_stdout
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,19 @@ def test_option_has_the_keys_of_its_class(path):
             assert (set(node) - {"_target_", "defaults"}) | parts == set(fields) - FACTS, node["_target_"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_option_composes_and_passes_its_checks(path, compose):
-    command = GROUPS[path.parent.name].command
-    cfg = compose(chosen(path), command=command)
+def together() -> list[tuple[Path, ...]]:
+    """All options, in as few compositions as there are options of a group. Experiments: `test_train.py`."""
+    groups = groupby(FILES, lambda path: path.parent.name)
+    files = {group: list(paths) for group, paths in groups}
+    del files["experiment"]
+    apart = [(path,) for path in files.pop("sampler")]
+    return apart + [tuple(path for path in row if path) for row in zip_longest(*files.values())]
+
+
+@pytest.mark.parametrize("paths", together(), ids=lambda paths: ",".join(map(name, paths)))
+def test_options_compose_and_pass_their_checks(paths, compose):
+    command = GROUPS[paths[0].parent.name].command
+    cfg = compose(*map(chosen, paths), command=command)
     for key in missing(cfg):  # what the user must give, as dataset.path
         OmegaConf.update(cfg, key, "given")
     check_root(OmegaConf.to_container(cfg, resolve=True), {"train": Train, "sample": Sample}[command])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli_helpers import Gantool, gantool_fixture, read_status  # noqa: F401 (it is a fixture)
+from cli_helpers import Gantool, gantool_fixture, read_status, train_once  # noqa: F401 (it is a fixture)
 from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
 
@@ -16,7 +16,7 @@ RUN = RunFolder("run")
 
 @pytest.fixture
 def ring(gantool: Gantool) -> Gantool:
-    assert gantool("train", *TINY, "hydra.run.dir=run").code == 0
+    train_once(gantool, *TINY)
     return gantool
 
 

@@ -299,7 +299,7 @@ def trained_by(gantool: Gantool, g: str, d: str, *settings: str) -> tuple[str, d
     "settings",
     [
         ("compile=off",),
-        ("compile=step",),
+        pytest.param(("compile=step",), marks=pytest.mark.slow),
         ("compile=off", "update=unrolled", "update.unrolled_steps=2"),
         ("compile=off", "update=consensus"),
         ("compile=off", "trick=[weight_clipping,historical_averaging,ema]", "trick.weight_clipping.c=0.3"),

@@ -74,7 +74,9 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["points", "embedded", "torchvision", "folder", "streamed"])
+@pytest.mark.parametrize(
+    "kind", ["points", pytest.param("embedded", marks=pytest.mark.slow), "torchvision", "folder", "streamed"]
+)
 def test_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "killer.py").write_text(KILLER, "utf-8")
     conf = tmp_path / "conf/trick"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
+from cli_helpers import Gantool, gantool_fixture, train_once  # noqa: F401 (it is a fixture)
 from gantool.commands import sample
 from gantool.commands.loading import choose_labels
 from gantool.commands.sample import USUAL
@@ -30,8 +30,7 @@ RUN = Path("run")
 
 @pytest.fixture
 def digits(gantool: Gantool) -> Gantool:
-    settings = ("trick=[ema]", "architecture.class_conditional=true", "hydra.run.dir=run")
-    assert gantool("train", *NETS, *settings).code == 0
+    train_once(gantool, *NETS, "trick=[ema]", "architecture.class_conditional=true")
     return gantool
 
 

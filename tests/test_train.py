@@ -431,11 +431,13 @@ def test_every_experiment_builds(compose: Any) -> None:
     """Networks, objective and tricks of each recipe fit each other; its data need not be there."""
 
     from gantool.commands.planning import plan_of
-    from gantool.config.schema import conf_dir
+    from gantool.config.schema import Train, conf_dir
+    from gantool.config.signature import check_root
     from gantool.game.types import Images
 
     for path in (conf_dir() / "experiment").glob("*.yaml"):
         config: Any = OmegaConf.to_container(compose(f"experiment={path.stem}"), resolve=True)
+        check_root(config, Train)
         builder = Builder((), plan_of(config, ()).steps)
         dataset = builder.make("dataset", config["dataset"])
         size = (config["batch_size"], *dataset.shape)
