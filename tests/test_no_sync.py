@@ -1,4 +1,6 @@
-"""A step never waits for the device and brings nothing from the host: every objective x trick x update in conf/.
+"""A step never waits for the device and brings nothing from the host: every objective, trick and update, two by two.
+
+All three at once: marker `slow`.
 
 A mode watches the second step of each combination. It sees, without a GPU, every operation that would make the
 host wait (a tensor's value in Python, a shape that depends on values) or that copies host data (`torch.tensor(...)`,
@@ -277,23 +279,43 @@ def missing_norm(made: dict[str, Any]) -> bool:
     return any(sum(each in (player, "both") for each in wanted) > there[player] for player in there)
 
 
+ALONE: list[tuple[str, ...]] = [(), *((trick,) for trick in TRICKS)]
+
+
+def assert_plays_or_is_refused(compose, kind: str, objective: str, tricks: tuple[str, ...], update: str) -> bool:
+    """For a declared reason. Was it played?"""
+    made = config(compose, kind, tricks, f"objective={objective}", f"update={update}")
+    played = plays(made, kind)
+    assert played != refused_with_reason(made, kind), f"{objective} with {tricks} under {update}"
+    return played
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_with_every_trick(compose, objective, kind):
+    """The updates in turn, so that each meets every objective and every trick."""
+    turn = OBJECTIVES.index(objective)
+    updates = [UPDATES[(turn + number) % len(UPDATES)] for number in range(len(ALONE))]
+    assert any([  # a list: none is left out
+        assert_plays_or_is_refused(compose, kind, objective, tricks, update)
+        for tricks, update in zip(ALONE, updates, strict=True)
+    ]), "an objective that nobody can play"  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("update", UPDATES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_under_every_update(compose, objective, update, kind):
+    assert_plays_or_is_refused(compose, kind, objective, (), update)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL)
 @pytest.mark.parametrize("update", UPDATES)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_trick_and_update(compose, objective, update, kind):
-    """With no trick and with each; on points with each under alternating alone, which images take under all."""
-    ran = refused = 0
-    alone = [(trick,) for trick in TRICKS if kind == "images" or update == "alternating"]
-    for tricks in [(), *alone]:
-        made = config(compose, kind, tricks, f"objective={objective}", f"update={update}")
-        played = plays(made, kind)
-        ran, refused = ran + played, refused + (not played)
-        assert played or refused_with_reason(made, kind), (
-            f"{objective} with {made['trick'].keys()} refused for no declared reason"
-        )
-        assert not (played and refused_with_reason(made, kind)), f"{objective} ran with {made['trick'].keys()}"
-    assert ran + refused == 1 + len(alone)
-    assert ran > 0 or not alone, "an objective that nobody can play"
+    for tricks in ALONE:
+        assert_plays_or_is_refused(compose, kind, objective, tricks, update)
 
 
 def assert_a_pair_plays(compose, kind: str, pair: tuple[str, str], update: str) -> None:
@@ -319,13 +341,21 @@ def test_every_ordered_pair_of_tricks(compose, first, kind):
             assert_a_pair_plays(compose, kind, (first, second), "alternating")
 
 
-LIKE_ANOTHER = ("simultaneous", "optimistic")  # extra_gradient calls the tricks as they do, twice
+OTHERS = [update for update in UPDATES if update != "alternating"]
 
 
 @pytest.mark.parametrize("first", TRICKS[:-1])
-@pytest.mark.parametrize("update", [update for update in UPDATES if update not in ("alternating", *LIKE_ANOTHER)])
+def test_every_pair_of_tricks_under_another_update(compose, first):
+    """The same on images, in one order, the updates in turn."""
+    at = TRICKS.index(first)
+    for number, second in enumerate(TRICKS[at + 1 :]):
+        assert_a_pair_plays(compose, "images", (first, second), OTHERS[(at + number) % len(OTHERS)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", TRICKS[:-1])
+@pytest.mark.parametrize("update", OTHERS)
 def test_every_pair_of_tricks_under_every_update(compose, update, first):
-    """The same on images, in one order."""
     for second in TRICKS[TRICKS.index(first) + 1 :]:
         assert_a_pair_plays(compose, "images", (first, second), update)
 
