@@ -288,15 +288,10 @@ def test_a_bad_value_is_refused_before_the_first_job(gantool: Gantool, fake: Non
 
 
 def test_good_values_and_groups_are_not_refused(gantool: Gantool, fake: None, tmp_path: Path):
-    good = ("seed=range(1,3)", "minutes=null,2", "precision=auto,fp32", "hydra.sweep.dir=good")
+    good = ("seed=range(1,3)", "minutes=null,2", "architecture=mlp", "hydra.sweep.dir=good")
     assert gantool("train", "-m", *good).code == 0
-    groups = (
-        "architecture=mlp,dcgan",
-        "optimizer=glob(*, exclude=[*_*,*w,r*,t*])",
-        "prior=normal,uniform",
-        "trick=[],[ema]",
-    )
-    assert gantool("train", "-m", *groups).code == 0 and len(jobs(sweep_folder(tmp_path))) == 16
+    groups = ("optimizer=glob(*, exclude=[*_*,*w,r*,t*])", "trick=[],[ema]")
+    assert gantool("train", "-m", *groups).code == 0 and len(jobs(sweep_folder(tmp_path))) == 4
 
 
 def test_what_is_infinite_in_each_run_has_a_column(gantool: Gantool, tmp_path: Path):
