@@ -1,20 +1,24 @@
 """What the host does around a capture: a CUDA that only writes down what it is asked. For the device: test_gpu.py."""
 
 import contextlib
+import itertools
+import math
 import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from gantool.commands.assembly import Assembly
 from gantool.engine.capture import WAITS, CudaGraphs
 from gantool.engine.meters import Meters
-from gantool.engine.repeated import one_order
+from gantool.engine.repeated import _one_order
 from gantool.engine.rounds import Rounds, Unfit
 from gantool.engine.state import State
+from gantool.game.hooks import Trick
 from gantool.game.player import Player
 from gantool.game.updates import Alternating
-from toys import bilinear, players
+from toys import bilinear, plain, players
 
 CPU = torch.device("cpu")
 
@@ -185,16 +189,94 @@ def test_a_round_that_goes_by_more_than_tensors_is_not_captured(cuda, kept):
     assert not rounds.records
 
 
+@pytest.mark.parametrize("more", [["steps=5"], ["steps=300"], ["steps=5", "data=stream"]], ids=" ".join)
+def test_what_is_shipped_is_repeated_by_the_data_that_lies_ready(cuda, compose, more):
+    """The third step is the last that was prepared; and three steps lead where they lead without graphs."""
+    ended = []
+    for graphs in (False, True):
+        parts = Assembly(
+            plain(compose("device=cpu", "dataset=digits", "trick=[ema,instance_noise]", "optimizer=sgd", *more))
+        )
+        if graphs:
+            parts.rounds = Rounds(parts.rounds, CudaGraphs(state_of(parts), parts.round))
+        for step in range(3):
+            if step % parts.plan.beat == 0:
+                parts.prepare(parts.plan.beat)
+            parts.step()
+            parts.clock.step = step + 1
+        ended.append(state_of(parts).copy())
+    assert parts.rounds.reason is None
+    assert all(torch.equal(value, ended[1].tensors[name]) for name, value in ended[0].tensors.items())
+    assert torch.equal(ended[0].rng["cpu"], ended[1].rng["cpu"])
+
+
+def state_of(parts: Assembly) -> State:
+    return State(parts.game, {"discriminator": parts.d, "generator": parts.g}, parts.meters, parts.device)
+
+
+class Odd(Trick):
+    """Holds what is no ordinary weight: whole numbers, complex ones, one number expanded to many, and infinities."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.whole = torch.nn.Parameter(torch.arange(3), requires_grad=False)
+        self.turned = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64), requires_grad=False)
+        self.register_buffer("expanded", torch.zeros(1).expand(4))
+        self.register_buffer("numbers", torch.tensor([math.inf, math.nan, 0.0]))
+        self.count = count
+
+    def after_round(self, nets):
+        self.numbers[2] += self.count
+        with torch.no_grad():
+            self.turned.mul_(1j)
+        self.count *= 2
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_tensors_of_any_kind_are_compared_and_put_back(cuda, count):
+    game = bilinear(1.0, 1.0, {"odd": Odd(count)})
+    d, g = players(game, 0.1)
+    update, meters = Alternating(), Meters(CPU)
+    state = State(game, {"discriminator": d, "generator": g}, meters, CPU)
+    play = lambda kind=None: meters.add(update(game, d, g))  # noqa: E731
+    rounds = Rounds(play, CudaGraphs(state, play))
+    for _ in range(3):
+        rounds(None)
+    assert rounds.reason is None or "moves tricks.odd.numbers elsewhere" in rounds.reason
+    assert (rounds.reason is None) == (count == 0)
+    assert game.hooks["odd"].numbers[2] == count * (1 + 2 + 4)
+    assert game.hooks["odd"].turned.tolist() == [-1j, -1j]
+
+
+def test_a_round_that_draws_another_number_of_times_is_not_captured(cuda):
+    state, play = duel()
+    draws = itertools.cycle([1, 2])
+
+    def drawing(kind=None):
+        play()
+        torch.rand(next(draws))
+
+    rounds = Rounds(drawing, CudaGraphs(state, drawing))
+    for _ in range(3):
+        rounds(None)
+    assert rounds.reason is not None and "generator of random numbers" in rounds.reason
+
+
 def test_a_round_is_repeated_by_kernels_that_add_in_one_order():
     """Those that have none say so; what the run chose is as it was."""
     chosen = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
-    with one_order(torch.device("cuda")) as loose:
+    with _one_order() as loose:
         assert torch.are_deterministic_algorithms_enabled()
         torch.ones(3).sum()
         within = list(loose)
-    with one_order(torch.device("cuda")) as other:
+    with _one_order() as other:
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
     assert not within and not loose and other[0].startswith("put_ does not have")
+    with _one_order() as many, warnings.catch_warnings():
+        warnings.warn("Flash Attention defaults to a non-deterministic algorithm.", stacklevel=1)
+    with _one_order() as none:
+        warnings.warn("Deterministic behavior was enabled, but this operation uses CuBLAS", stacklevel=1)
+    assert len(many) == 1 and not none
     assert chosen == (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),

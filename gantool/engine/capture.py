@@ -14,7 +14,7 @@ import torch
 
 from gantool.engine.repeated import repeated
 from gantool.engine.rounds import Play, Unfit, told
-from gantool.engine.state import State
+from gantool.engine.state import Saved, State
 
 WAITS = "called a synchronizing CUDA operation"  # how torch begins its warning
 
@@ -38,26 +38,29 @@ class CudaGraphs:
             play()
             return reason
         before, here = self.state.addresses(), torch.cuda.current_stream(self.device)
+        start = self.state.copy() if last else None
         self.stream.wait_stream(here)
         with torch.cuda.stream(self.stream):
             with _watched(last) as waits:
                 play()
-            reason = self._unfit(before, waits) if last else None
+            reason = self._unfit(before, waits, start) if start else None
         here.wait_stream(self.stream)
         return reason
 
-    def _unfit(self, before: Mapping[str, int], waits: Sequence[str]) -> str | None:
+    def _unfit(self, before: Mapping[str, int], waits: Sequence[str], start: Saved) -> str | None:
+        """Why the round that was played from that start cannot be captured. Its data is what lies ready."""
         if waits:
             return f"a step waits for the device at {waits[0]}"
         moved = self.state.moved(before)
         if moved:
             return f"a step makes {moved} anew, instead of writing to it"
-        saved = self.state.copy()
+        end = self.state.copy()
         try:
-            repeated(self.state, self.plain, saved)
+            repeated(self.state, self.plain, start)
         except Exception as error:  # Unfit, or what a step of the user's own raises that is not to be played again
-            self.state.put_back(saved)
             return told(error)
+        finally:
+            self.state.put_back(end)
         return None
 
     def record(self, play: Play) -> Play:

@@ -19,7 +19,7 @@ from gantool.engine.convolutions import Convolutions
 from gantool.engine.entry import compile_round
 from gantool.engine.narrow import narrow
 from gantool.engine.random import get_rng, set_rng
-from gantool.engine.repeated import Way, apart, repeated
+from gantool.engine.repeated import Way, apart, way_of
 from gantool.engine.rounds import Play, Unfit, told
 from gantool.engine.state import Saved, State
 from gantool.engine.trace import traced
@@ -78,7 +78,7 @@ class Compiler:
             if self.state.moved(addresses):
                 return None
             self.tries = 0
-            record = self._right(play, [repeated(self.state, play, start) for start in (saved, self._later(saved))])
+            record = self._right(play, [way_of(self.state, play, start) for start in (saved, self._later(saved))])
         except Exception as error:  # of the round, of the tracer, or of the compilers
             self.state.put_back(saved)
             raise Unfit(told(error)) from error

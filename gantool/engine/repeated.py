@@ -1,7 +1,8 @@
 """Where a round leads, and whether it always leads there.
 
 A record holds what Python decided while the round was recorded. So only a round that is a function of tensors alone may
-be recorded: one that leads from one state to one end, however often it was played before.
+be recorded: one that leads from one state to one end. What shows in two plays in a row is found; a count that decides
+anew only after many rounds is not.
 """
 
 import math
@@ -22,7 +23,6 @@ APART = 0.3  # of the way of one round, and so many times what rounding can do: 
 NOISE = 3
 FLOOR = 0.01  # of the way of all tensors of a kind: how far one of them went that hardly moved, as rounding has it
 ROUNDING = 2**-9  # of bfloat16, relative
-ANY_ORDER = "does not have a deterministic implementation"  # how torch warns of a kernel whose sums have none
 
 
 class Way(NamedTuple):
@@ -33,22 +33,31 @@ class Way(NamedTuple):
     rounded: Saved  # where it leads from weights that are a rounding away
 
 
-def repeated(state: State, play: Play, start: Saved) -> Way:
-    """The round's way, by kernels whose sums have one order; then all is as at the start.
+def repeated(state: State, play: Play, start: Saved) -> Saved:
+    """The end of the round from there, by kernels whose sums have one order; then all is as at the start.
 
     Raises Unfit where it does not lead to the same end twice, to the last bit. Only where it needs a kernel that adds
     in another order each time, a difference that rounding can make is let pass.
     """
-    with one_order(state.device) as loose:
+    with _one_order() as loose:
         end, again = (_led(state, play, start) for _ in range(2))
-    way = Way(start, end, _rounded(state, play, start))
-    state.put_back(start)
-    moved = apart(way, again) if loose else apart(way._replace(rounded=end), again, 0.0)
+    if loose or state.device.type == "mps":
+        moved = apart(Way(start, end, _rounded(state, play, start)), again)
+    else:
+        moved = _different(end, again)
     if moved:
         raise Unfit(
-            f"the same step, played again, moves {moved}: it goes by more than tensors, such as a number of a class's "
-            "own, or random numbers that are not torch's"
+            f"the same step, played again, moves {moved}: it goes by more than parameters and buffers, such as a "
+            "number or a tensor that is a plain attribute, or by random numbers that are not torch's"
         )
+    state.put_back(start)
+    return end
+
+
+def way_of(state: State, play: Play, start: Saved) -> Way:
+    """The way of the round from there, if it is `repeated`; all is as at the start again."""
+    way = Way(start, repeated(state, play, start), _rounded(state, play, start))
+    state.put_back(start)
     return way
 
 
@@ -67,22 +76,32 @@ def apart(way: Way, end: Saved, most: float = APART) -> str | None:
     return None
 
 
+def _different(end: Saved, again: Saved) -> str | None:
+    """A tensor whose numbers are not the same, not a number included."""
+    for name, one in end.tensors.items():
+        if not torch.allclose(one, again.tensors[name], rtol=0, atol=0, equal_nan=True):
+            return f"{name} elsewhere"
+    alike = all(torch.equal(one, again.rng[name]) for name, one in end.rng.items())
+    return None if alike else "its generator of random numbers elsewhere"
+
+
 @contextmanager
-def one_order(device: torch.device) -> Iterator[list[str]]:
-    """Within it kernels add in one order; which of them cannot, as torch says. On a CPU all of them do."""
+def _one_order() -> Iterator[list[str]]:
+    """Within it kernels add in one order; what torch says of those that cannot. Other warnings were given before."""
     loose: list[str] = []
-    if device.type != "cuda":
-        yield loose if device.type == "cpu" else [device.type]
-        return
     was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    always = torch.is_warn_always_enabled()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        torch.set_warn_always(True)
         torch._C._set_deterministic_algorithms(True, warn_only=True)  # torch's own function loads its compiler first
         try:
             yield loose
         finally:
             torch._C._set_deterministic_algorithms(was[0], warn_only=was[1])
-            loose += [str(each.message) for each in caught if ANY_ORDER in str(each.message)]
+            torch.set_warn_always(always)
+            said = [str(each.message) for each in caught]
+            loose += [text for text in said if "deterministic" in text and "CuBLAS" not in text]  # it has one stream
 
 
 def _led(state: State, play: Play, start: Saved) -> Saved:
@@ -96,7 +115,8 @@ def _rounded(state: State, play: Play, start: Saved) -> Saved:
     state.put_back(start)
     with torch.no_grad():
         for weight in state.game.parameters():
-            weight.mul_(1 + ROUNDING * torch.randn_like(weight))
+            if weight.is_floating_point() or weight.is_complex():
+                weight.mul_(1 + ROUNDING * torch.randn_like(weight))
     set_rng(state.device, start.rng)
     play()
     return state.copy()

@@ -12,7 +12,7 @@ TOLD = 200  # characters of an error, whose first line may be empty
 
 
 class Unfit(Exception):
-    """Why a round cannot be recorded. Nothing was played, and everything is as it was."""
+    """Why a round cannot be recorded. Nothing was played: all is as it was, but for what Python keeps by itself."""
 
 
 class Recorder(Protocol):

@@ -40,9 +40,11 @@ class State:
         return next((name for name, where in self.addresses().items() if before.get(name) != where), None)
 
     def copy(self) -> Saved:
-        """Of all that a checkpoint would hold of them."""
+        """Of all that a checkpoint would hold of them and a step can write to."""
         kept = self.game.state_dict().keys()
-        mine = {name: tensor for name, tensor in self.tensors().items() if name in kept or "/" in name}
+        mine = {
+            name: each for name, each in self.tensors().items() if (name in kept or "/" in name) and _writable(each)
+        }
         return Saved({name: tensor.detach().clone() for name, tensor in mine.items()}, get_rng(self.device))
 
     @torch.no_grad()
@@ -51,3 +53,8 @@ class State:
         for name, tensor in saved.tensors.items():
             here[name].copy_(tensor)
         set_rng(self.device, saved.rng)
+
+
+def _writable(tensor: Tensor) -> bool:
+    """Not so a number that is expanded to many: torch writes to none of them."""
+    return all(stride or size == 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
