@@ -335,9 +335,9 @@ def assert_a_pair_plays(compose, kind: str, pair: tuple[str, str], update: str) 
 @pytest.mark.parametrize("kind", SMALL)
 @pytest.mark.parametrize("first", TRICKS)
 def test_every_ordered_pair_of_tricks(compose, first, kind):
-    """Under alternating: finite, without the host, and saved and restored bit for bit."""
+    """Under alternating: finite, without the host, and saved and restored bit for bit. On points in one order."""
     for second in TRICKS:
-        if second != first:
+        if second != first and (kind == "images" or TRICKS.index(second) > TRICKS.index(first)):
             assert_a_pair_plays(compose, kind, (first, second), "alternating")
 
 

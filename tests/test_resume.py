@@ -63,10 +63,12 @@ def data(kind: str, tmp: Path) -> list[str]:
     image_folder(tmp / "pictures")
     where = "stream" if kind == "streamed" else "device"
     return ["dataset=folder", f"dataset.path={tmp / 'pictures'}", "dataset.resolution=16", f"data={where}",
+            f"dataset.flip={str(kind == 'folder').lower()}",
             "architecture=dcgan", "architecture.generator.features=4",
             "architecture.discriminator.features=4"]  # fmt: skip
 
 
+ON_DEVICE = ("embedded", "torchvision")  # as folder is
 SETTINGS = [
     "steps=40", "batch_size=16", "tick_every=7", "sample_every=8", "checkpoint_every=5", "seed=3",
     "trick=[killer,ema,gradient_penalty,instance_noise]", "update.discriminator_steps=2", "trust=[killer]",
@@ -75,7 +77,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(
-    "kind", ["points", pytest.param("embedded", marks=pytest.mark.slow), "torchvision", "folder", "streamed"]
+    "kind", ["points", "folder", "streamed", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ON_DEVICE)]
 )
 def test_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "killer.py").write_text(KILLER, "utf-8")

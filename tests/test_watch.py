@@ -218,7 +218,7 @@ def silent(gantool: Gantool, experiment: str, *settings: str) -> None:
     assert "Against it" not in done.err
 
 
-@pytest.mark.parametrize("experiment", ["demo", "ring_gradient_penalty"])
+@pytest.mark.parametrize("experiment", ["demo", pytest.param("ring_gradient_penalty", marks=pytest.mark.slow)])
 def test_healthy_runs_beyond_the_warm_up(gantool: Gantool, experiment):
     small = [f"architecture.{player}.hidden=[64,64]" for player in ("generator", "discriminator")]
     silent(gantool, experiment, "steps=640", "tick_every=16", "sample_every=64", "batch_size=32", *small)
