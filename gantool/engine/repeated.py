@@ -61,7 +61,7 @@ def way_of(state: State, play: Play, start: Saved) -> Way:
     return way
 
 
-def apart(way: Way, end: Saved, most: float = APART) -> str | None:
+def apart(way: Way, end: Saved) -> str | None:
     """A tensor that goes elsewhere than rounding could lead it, and how far; None where all are right."""
     lengths = {name: _distance(was, way.end.tensors[name]) for name, was in way.start.tensors.items()}
     whole = Counter[tuple[str, str]]()  # squares
@@ -71,7 +71,7 @@ def apart(way: Way, end: Saved, most: float = APART) -> str | None:
         one = way.end.tensors[name]
         scale = length + FLOOR * math.sqrt(whole[_kin(name)]) + 1e-5 * float(one.double().norm()) + 1e-12
         noise, far = (_distance(one, other.tensors[name]) / scale for other in (way.rounded, end))
-        if far > most + NOISE * noise:
+        if far > APART + NOISE * noise:
             return f"{name} elsewhere ({far:.2g} of the way apart)"
     return None
 
