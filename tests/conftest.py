@@ -3,12 +3,17 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 import hydra
 import pytest
 import torch
-from omegaconf import DictConfig
+import yaml
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
 from gantool.config.schema import conf_dir
@@ -16,7 +21,7 @@ from gantool.engine import precision
 from gantool.runs import curves
 
 Compose = Callable[..., DictConfig]
-DRAW = curves.draw
+DRAW, COMPARE = curves.draw, curves.compare
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,6 +29,28 @@ def kept_for_all_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Classifiers and the like stay among the tests, and are shared by parallel workers."""
     base = tmp_path_factory.getbasetemp()
     os.environ["GANTOOL_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def yaml_is_parsed_once() -> Iterator[None]:
+    """Hydra reads some twenty files for each command: a text that has been read is not parsed again."""
+    load, parsed = OmegaConf.load, dict[str, dict]()
+
+    def loaded(file: TextIO) -> DictConfig | ListConfig:
+        if not hasattr(file, "read"):
+            return load(file)
+        text = file.read()
+        if text in parsed:
+            return OmegaConf.create(parsed[text])
+        file.seek(0)
+        config = load(file)
+        if isinstance(content := yaml.load(text, get_yaml_loader()), dict):
+            parsed[text] = content
+        return config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", staticmethod(loaded))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,9 +77,10 @@ def on_the_cpu(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_curves() -> Iterator[None]:
-    """Runs do not draw their curves, which takes longer than a few steps; see `with_curves`."""
+    """Runs and sweeps do not draw their curves, which takes longer than a few steps; see `with_curves`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gantool.runs.curves.draw", lambda rows, path, title: None)
+        patch.setattr("gantool.runs.curves.compare", lambda settings, path: False)
         yield
 
 
@@ -60,17 +88,19 @@ def no_curves() -> Iterator[None]:
 def with_curves(no_curves: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """But those of this test do."""
     monkeypatch.setattr("gantool.runs.curves.draw", DRAW)
+    monkeypatch.setattr("gantool.runs.curves.compare", COMPARE)
 
 
 @pytest.fixture
 def compose() -> Compose:
     """`compose("objective=wgan_gp", "seed=1")` -> the configuration that the command would run with."""
+    return lambda *overrides, command="train": deepcopy(_composed(command, overrides))
 
-    def composed(*overrides: str, command: str = "train") -> DictConfig:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return hydra.compose(command, list(overrides))
 
-    return composed
+@cache
+def _composed(command: str, overrides: tuple[str, ...]) -> DictConfig:
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return hydra.compose(command, list(overrides))
 
 
 @pytest.fixture

@@ -445,6 +445,7 @@ def test_a_job_that_was_trained_longer_alone_is_one_of_its_seeds_again(gantool: 
     assert (setting["done"], setting["jobs"]) == (2, 2)
 
 
+@pytest.mark.usefixtures("with_curves")
 def test_curves_of_a_folder_leave_out_what_is_damaged(gantool: Gantool):
     for name in ("one", "two"):
         assert gantool("train", "dataset=ring", "steps=2", "logger=[]", f"hydra.run.dir=outputs/{name}").code == 0
