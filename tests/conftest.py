@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import hydra
+import omegaconf
 import pytest
 import torch
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf._utils import get_yaml_loader
 
 import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
 from gantool.config.schema import conf_dir
@@ -32,24 +33,39 @@ def kept_for_all_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def yaml_is_parsed_once() -> Iterator[None]:
-    """Hydra reads some twenty files for each command: a text that has been read is not parsed again."""
-    load, parsed = OmegaConf.load, dict[str, dict]()
+def nothing_is_read_twice() -> Iterator[None]:
+    """Composing configurations, of some twenty files each, is a third of what the tests do.
+
+    So a text is parsed once, an interpolation too, and each job of a sweep is composed once, not to see that it can be
+    and then again.
+    """
+    load, texts = OmegaConf.load, dict[str, dict]()
+    compose_job, grammar = ConfigLoaderImpl.load_sweep_config, cache(omegaconf.base.parse)
 
     def loaded(file: TextIO) -> DictConfig | ListConfig:
         if not hasattr(file, "read"):
             return load(file)
         text = file.read()
-        if text in parsed:
-            return OmegaConf.create(parsed[text])
+        if text in texts:
+            return OmegaConf.create(texts[text])
         file.seek(0)
         config = load(file)
-        if isinstance(content := yaml.load(text, get_yaml_loader()), dict):
-            parsed[text] = content
+        if isinstance(content := yaml.load(text, omegaconf._utils.get_yaml_loader()), dict):
+            texts[text] = content
         return config
+
+    def job(loader: Any, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        jobs, name = loader.__dict__.setdefault("jobs", {}), tuple(sweep_overrides)
+        if name in jobs:
+            return jobs.pop(name)
+        jobs[name] = compose_job(loader, master_config, sweep_overrides)
+        return jobs[name]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(loaded))
+        patch.setattr(ConfigLoaderImpl, "load_sweep_config", job)
+        for module in (omegaconf.base, omegaconf._utils):
+            patch.setattr(module, "parse", grammar)
         yield
 
 
