@@ -48,6 +48,7 @@ MISTAKES = [
     (["dataset=my_images"], ["dataset=folder dataset.path=FOLDER"]),
     (["seed=1", "--batch_size=7", "steps=2"], ["settings have no dashes: batch_size=7"]),
     (["--experimental-rerun", "x"], ["is not offered"]),
+    (["-sc", "query=bash"], ["gantool -sc install=bash"]),
     (["resume="], ["give resume=outputs/..."]),
     (["resume=nowhere"], ["no such run: nowhere"]),
     (["-m", "resume=nowhere"], ["nowhere is no sweep"]),

@@ -19,7 +19,6 @@ TAKE_VALUE = {
 MULTIRUN = ("-m", "--multirun")
 FLAGS = {
     *TAKE_VALUE, *MULTIRUN, "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--info", "-i",
-    "--shell-completion", "-sc",
 }  # fmt: skip
 INFOS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")  # that a run or a sweep is to be written into
@@ -50,6 +49,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             flags.append(f"--info={rest.pop(0) if rest and rest[0] in INFOS else 'all'}")
         elif token.startswith("--experimental-rerun"):
             raise UsageError("--experimental-rerun runs code from a file and is not offered: use resume=RUN")
+        elif token in ("--shell-completion", "-sc"):
+            raise UsageError(f"tab completion is installed for all commands at once: gantool {token} install=bash")
         elif token.partition("=")[0] not in FLAGS:
             key, _, value = token.lstrip("-").partition("=")
             value = value or (rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else "VALUE")
