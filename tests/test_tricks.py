@@ -58,6 +58,14 @@ def test_spectral_norm_makes_the_largest_singular_value_one(player):
     assert SpectralNorm(player).lipschitz == (player != "generator")
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("older", [nn.utils.spectral_norm, nn.utils.weight_norm])
+def test_spectral_norm_refuses_a_weight_that_an_older_norm_has_replaced(older):
+    critic = nn.Sequential(older(nn.Linear(3, 4)), nn.Linear(4, 1))
+    said = refusal(SpectralNorm().rewrite, nets(nn.Identity(), critic), Fixed(torch.zeros(4, 1)))
+    assert said.startswith("trick.spectral_norm meets a layer") and "torch.nn.utils.parametrizations" in said
+
+
 def test_spectral_norm_bounds_the_slope_of_a_critic():
     """A leaky critic of three normed layers rises by at most 1 a unit."""
     torch.manual_seed(0)

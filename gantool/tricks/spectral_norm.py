@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import spectral_norm
 
+from gantool.errors import UsageError
 from gantool.game.hooks import Trick
 from gantool.game.ranges import Count
 from gantool.game.surgery import LAYERS
@@ -43,10 +44,20 @@ class SpectralNorm(Trick):
         for player in self.players:
             for layer in nets[player].modules():
                 if isinstance(layer, LAYERS):
-                    spectral_norm(layer, n_power_iterations=self.power_iterations)
+                    self._normalise(layer)
         if self.lipschitz and any(isinstance(layer, NORMS) for layer in nets["discriminator"].modules()):
             self.lipschitz = False
             log.warning(
                 "normalisation in D undoes what trick.spectral_norm bounds, its slope: take "
                 "architecture.discriminator.normalization=none"
             )
+
+    def _normalise(self, layer: nn.Module) -> None:
+        """Raises UsageError where the layer's weight is no parameter, but an attribute that a hook computes."""
+        try:
+            spectral_norm(layer, n_power_iterations=self.power_iterations)
+        except ValueError as error:
+            raise UsageError(
+                "trick.spectral_norm meets a layer whose weight torch.nn.utils's older spectral_norm or weight_norm "
+                "has replaced: take that out of the network, or take those of torch.nn.utils.parametrizations"
+            ) from error
