@@ -25,8 +25,9 @@ from gantool.commands.assembly import Assembly
 from gantool.engine import compiled, written_out
 from gantool.engine.compiled import Compiler
 from gantool.engine.meters import Meters
+from gantool.engine.repeated import Way, apart
 from gantool.engine.rounds import Rounds
-from gantool.engine.state import State
+from gantool.engine.state import Saved, State
 from gantool.engine.trace import traced
 from gantool.engine.written_out import WRITTEN_OUT
 from gantool.errors import UsageError
@@ -291,6 +292,17 @@ def test_what_rounding_alone_does_is_not_refused(compose, caplog):
         parts = played(Assembly(plain(compose(*NORMALISED, "tick_every=1"))), 3)
     assert parts.rounds.records and parts.way == "compiled"
     assert [line.partition(" ")[0] for line in told(caplog)] == ["compiling", "compiled"]
+
+
+def test_a_tensor_that_became_infinite_hides_none_of_its_kind():
+    """One of two weights goes another way; in the other both ways end at infinity."""
+
+    def led(one: float, other: float) -> Saved:
+        return Saved({"d.net.0.weight": torch.full((3,), one), "d.net.1.weight": torch.full((3,), other)}, {})
+
+    way = Way(led(0.0, 0.0), led(1.0, math.inf), led(1.001, math.inf))
+    assert apart(way, led(1.001, math.inf)) is None
+    assert (apart(way, led(-1.0, math.inf)) or "").startswith("d.net.0.weight elsewhere")
 
 
 def test_other_random_numbers_are_refused_all_the_same(compose, monkeypatch, caplog):

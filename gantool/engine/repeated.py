@@ -66,7 +66,8 @@ def apart(way: Way, end: Saved) -> str | None:
     lengths = {name: _distance(was, way.end.tensors[name]) for name, was in way.start.tensors.items()}
     whole = Counter[tuple[str, str]]()  # squares
     for name, length in lengths.items():
-        whole[_kin(name)] += length**2  # type: ignore[assignment]
+        if math.isfinite(length):  # what became infinite measures nothing of its kin
+            whole[_kin(name)] += length**2  # type: ignore[assignment]
     for name, length in lengths.items():
         one = way.end.tensors[name]
         scale = length + FLOOR * math.sqrt(whole[_kin(name)]) + 1e-5 * float(one.double().norm()) + 1e-12
