@@ -182,7 +182,8 @@ def watched(game: Game, d: Player, g: Player, update: Any, meters: Meters, round
     with NoSync() if closely else nullcontext(), NoPython():
         for step in rounds:
             game.begin(step)
-            meters.add(update(game, d, g))
+            with game.source.counted(update.real_batches(game)):
+                meters.add(update(game, d, g))
 
 
 def plays(made: dict[str, Any], kind: str, saves: bool = False, closely: bool = False) -> bool:

@@ -217,6 +217,35 @@ def test_what_ones_own_sampler_gives_wrongly_is_said_of_it(gantool: Gantool, met
     assert result.code == 2 and said in result.err, result.err
 
 
+DRAWING = """
+from gantool.game.updates import Alternating
+class Mine(Alternating):
+    def real_batches(self, game):
+        return super().real_batches(game) + {told}
+    def __call__(self, game, d, g):
+        for _ in range({drawn}):
+            game.source.reals()
+        return super().__call__(game, d, g)
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "drawn", "code", "said"),
+    [
+        (1, 1, 0, ""),
+        (0, 1, 2, "a step draws more batches of reals than real_batches() of the update rule tells of"),
+        (3, 1, 2, "a step draws 2 batches of reals fewer than real_batches() of the update rule tells of"),
+    ],
+)
+def test_an_update_of_ones_own_draws_as_many_reals_as_it_says(
+    gantool: Gantool, told: int, drawn: int, code: int, said: str
+):
+    """No others lie ready: on a GPU an index beyond them ends the process."""
+    result = gantool("train", *own("my_rule", "update", DRAWING.format(told=told, drawn=drawn)))
+    sys.modules.pop("my_rule")
+    assert result.code == code and said in result.err, result.err
+
+
 LOGGER = """
 class Mine:
     def __init__(self, folder, step): self.file = open(folder / "rows.txt", "a")

@@ -143,7 +143,9 @@ class Assembly:
     def round(self) -> None:
         """What a step does on the device."""
         with self.layers():
-            self.meters.add(columns(self.update(self.game, self.d, self.g), self.update))
+            with self.source.counted(self.batches_per_step):
+                stats = self.update(self.game, self.d, self.g)
+            self.meters.add(columns(stats, self.update))
 
     def _record_anew(self) -> None:
         """After tensors that a recorded round would know have been replaced."""

@@ -1,6 +1,7 @@
 """Batches without the host: a dataset that lives on the device, and the prior."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from gantool.game.images import to_float
 from gantool.game.types import Images, Prior
 
 MEAN_OF = 50_000  # examples
+COUNT = "real_batches() of the update rule tells of: let it tell how many, tricks included"
 
 
 class Order:
@@ -58,6 +60,7 @@ class BatchSource(nn.Module):
         self, images: Images, prior: Prior, latent_dim: int, batch_size: int, seed: int = 0, flip: bool = False
     ):
         super().__init__()
+        self.left: int | None = None  # batches of reals that this step may still draw
         self.size = size = len(images.pixels)
         if batch_size > size:
             raise UsageError(
@@ -108,8 +111,23 @@ class BatchSource(nn.Module):
     def feed(self) -> None:
         """Host work before each step; waits for nothing that is at hand."""
 
+    @contextmanager
+    def counted(self, batches: int) -> Iterator[None]:
+        """Within it so many batches of reals are drawn: no others lie ready. Raises UsageError where it is not so."""
+        self.left = batches
+        try:
+            yield
+        finally:
+            left, self.left = self.left, None
+        if left:
+            raise UsageError(f"a step draws {left} batches of reals fewer than {COUNT}")
+
     def reals(self) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in [-1, 1] or points (N, P), and labels (N,)."""
+        if self.left is not None:
+            if not self.left:
+                raise UsageError(f"a step draws more batches of reals than {COUNT}")
+            self.left -= 1
         rows = self.drawn - self.base + self.offsets
         self.drawn += self.batch_size
         return self._real(rows)
