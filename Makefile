@@ -47,12 +47,14 @@ clean: ## remove caches and build output; runs, data and the environment stay
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
 	@find gantool tests -name __pycache__ -type d -exec rm -rf {} +
 
-# An environment that has everything already is used as it is; otherwise pip fetches what is missing, once. The two build
-# packages are there so that a changed pyproject.toml can be installed offline too.
+# An environment that has everything already is used as it is; otherwise pip fetches what is missing, once, and all cores
+# compile it, where pip has but one do so. The two build packages are there so that a changed pyproject.toml can be
+# installed offline too.
 define install
 	@$(BIN)/python -m pip install --quiet --no-index --no-build-isolation --editable '.$(1)' >/dev/null 2>&1 \
 	|| { echo "installing gantool$(1) into $(VENV); this downloads PyTorch if it is not there yet" >&2; \
-	     $(BIN)/python -m pip install --disable-pip-version-check hatchling editables --editable '.$(1)'; }
+	     $(BIN)/python -m pip install --disable-pip-version-check --no-compile hatchling editables --editable '.$(1)' || exit 1; \
+	     $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; }
 	@touch $@
 endef
 
