@@ -70,6 +70,12 @@ def nothing_is_read_twice() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def modules_are_compiled_once() -> None:
+    """Processes that tests start would each compile all of gantool anew where this variable forbids to keep it."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def ctrl_c_is_heard() -> None:
     """A shell starts what it runs in the background deaf to Ctrl-C; tests that send one expect it to be heard."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
