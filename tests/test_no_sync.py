@@ -173,6 +173,7 @@ def built(made: dict[str, Any], kind: str) -> tuple[Game, Player, Player, Any]:
     d, g = builder.players(game, made["optimizer"])
     update = builder.make("update", made["update"])
     source.reserve(STEPS * update.real_batches(game))
+    source.draws_all = True  # as streamed data has it
     return game, d, g, update
 
 

@@ -230,18 +230,20 @@ class Mine(Alternating):
 
 
 @pytest.mark.parametrize(
-    ("told", "drawn", "code", "said"),
+    ("told", "drawn", "data", "code", "said"),
     [
-        (1, 1, 0, ""),
-        (0, 1, 2, "a step draws more batches of reals than real_batches() of the update rule tells of"),
-        (3, 1, 2, "a step draws 2 batches of reals fewer than real_batches() of the update rule tells of"),
+        (1, 1, "stream", 0, ""),
+        (3, 1, "device", 0, ""),
+        (0, 1, "device", 2, "a step draws more batches of reals than real_batches() of the update rule tells of"),
+        (3, 1, "stream", 2, "a step draws 2 batches of reals fewer than real_batches() of the update rule tells of"),
     ],
 )
 def test_an_update_of_ones_own_draws_as_many_reals_as_it_says(
-    gantool: Gantool, told: int, drawn: int, code: int, said: str
+    gantool: Gantool, told: int, drawn: int, data: str, code: int, said: str
 ):
-    """No others lie ready: on a GPU an index beyond them ends the process."""
-    result = gantool("train", *own("my_rule", "update", DRAWING.format(told=told, drawn=drawn)))
+    """Others do not lie ready: on a GPU an index beyond them ends the process."""
+    settings = own("my_rule", "update", DRAWING.format(told=told, drawn=drawn))
+    result = gantool("train", *settings, f"data={data}")
     sys.modules.pop("my_rule")
     assert result.code == code and said in result.err, result.err
 

@@ -11,7 +11,7 @@ from gantool.game.images import to_float
 from gantool.game.types import Images, Prior
 
 MEAN_OF = 50_000  # examples
-COUNT = "real_batches() of the update rule tells of: let it tell how many, tricks included"
+COUNT = "real_batches() of the update rule tells of: let it tell how many"
 
 
 class Order:
@@ -49,6 +49,7 @@ class BatchSource(nn.Module):
     weight, rounded up or down at random.
     """
 
+    draws_all = False  # must a step draw as many batches as it might?
     drawn: Tensor
     labels: Tensor
     known: Tensor
@@ -113,14 +114,17 @@ class BatchSource(nn.Module):
 
     @contextmanager
     def counted(self, batches: int) -> Iterator[None]:
-        """Within it so many batches of reals are drawn: no others lie ready. Raises UsageError where it is not so."""
+        """Within it at most so many batches of reals are drawn, since no others lie ready; all of them, if `draws_all`.
+
+        Raises UsageError where it is not so.
+        """
         self.left = batches
         try:
             yield
         finally:
             left, self.left = self.left, None
-        if left:
-            raise UsageError(f"a step draws {left} batches of reals fewer than {COUNT}")
+        if left and self.draws_all:
+            raise UsageError(f"a step draws {left} batches of reals fewer than {COUNT}, or take data=device")
 
     def reals(self) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in [-1, 1] or points (N, P), and labels (N,)."""

@@ -96,6 +96,7 @@ class Transfer:
 class StreamedSource(BatchSource):
     """The same batches as DeviceSource, bit for bit; the pixels stay where the dataset has them."""
 
+    draws_all = True  # the rows of each step have their place in the ring
     reference_pixels: Tensor
 
     def __init__(

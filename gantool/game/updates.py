@@ -20,7 +20,7 @@ class Update(Protocol):
     discriminator_steps: int  # batches of reals that D is shown in one step
 
     def real_batches(self, game: Game) -> int:
-        """How many batches of reals one step draws, no more and no fewer: they lie ready before it."""
+        """How many batches of reals one step draws: they lie ready before it. Streamed data takes no fewer, either."""
         ...
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats: ...
