@@ -138,6 +138,14 @@ def test_every_extra_is_capped_where_newer_plugins_crash():
         assert all("<" in requirement for requirement in extras[plugin])
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no checkout")
+def test_nothing_stray_is_kept():
+    """Such as what a test has written into the folder that it was started in."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    top = {"pyproject.toml", "README.md", "LICENSE", "Makefile", "gantool", "conf", "tests", "outputs"}
+    assert {file.split("/")[0] for file in listed.stdout.splitlines()} == top | {".ci", ".gitignore"}
+
+
 @pytest.mark.slow
 def test_bare_clone_becomes_an_environment(tmp_path):
     """`make` from nothing: needs a package index, and takes minutes."""
