@@ -56,10 +56,9 @@ def nothing_is_read_twice() -> Iterator[None]:
 
     def job(loader: Any, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         jobs, name = loader.__dict__.setdefault("jobs", {}), tuple(sweep_overrides)
-        if name in jobs:
-            return jobs.pop(name)
-        jobs[name] = compose_job(loader, master_config, sweep_overrides)
-        return jobs[name]
+        if name not in jobs:
+            jobs[name] = compose_job(loader, master_config, sweep_overrides)
+        return deepcopy(jobs[name])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(loaded))

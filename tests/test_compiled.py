@@ -305,6 +305,18 @@ def test_a_tensor_that_became_infinite_hides_none_of_its_kind():
     assert (apart(way, led(-1.0, math.inf)) or "").startswith("d.net.0.weight elsewhere")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_complex_tensor_that_turns_elsewhere_is_told():
+    """Its real part is right."""
+
+    def led(to: complex) -> Saved:
+        return Saved({"d.net.0.weight": torch.full((3,), to)}, {})
+
+    way = Way(led(0j), led(1j), led(1.001j))
+    assert apart(way, led(1.001j)) is None
+    assert apart(way, led(-1j)) is not None
+
+
 def test_other_random_numbers_are_refused_all_the_same(compose, monkeypatch, caplog):
     """As a compiler draws them that does not keep the order of the draws."""
 

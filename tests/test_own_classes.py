@@ -221,7 +221,7 @@ DRAWING = """
 from gantool.game.updates import Alternating
 class Mine(Alternating):
     def real_batches(self, game):
-        return super().real_batches(game) + {told}
+        return {told}
     def __call__(self, game, d, g):
         for _ in range({drawn}):
             game.source.reals()
@@ -232,14 +232,17 @@ class Mine(Alternating):
 @pytest.mark.parametrize(
     ("told", "drawn", "data", "code", "said"),
     [
-        (1, 1, "stream", 0, ""),
-        (3, 1, "device", 0, ""),
-        (0, 1, "device", 2, "a step draws more batches of reals than real_batches() of the update rule tells of"),
-        (3, 1, "stream", 2, "a step draws 2 batches of reals fewer than real_batches() of the update rule tells of"),
+        (2, 1, "stream", 0, ""),
+        (4, 1, "device", 0, ""),
+        (1, 1, "device", 2, "a step draws more batches of reals than real_batches() of the update rule tells of"),
+        (4, 1, "stream", 2, "a step draws fewer batches of reals than real_batches() of the update rule tells of"),
+        (0, 0, "device", 2, "Mine.real_batches() must give how many batches of reals a step draws, a whole number"),
+        (None, 0, "stream", 2, "a whole number from 1, not None"),
+        (1.0, 0, "device", 2, "a whole number from 1, not 1.0"),
     ],
 )
 def test_an_update_of_ones_own_draws_as_many_reals_as_it_says(
-    gantool: Gantool, told: int, drawn: int, data: str, code: int, said: str
+    gantool: Gantool, told: float | None, drawn: int, data: str, code: int, said: str
 ):
     """Others do not lie ready: on a GPU an index beyond them ends the process."""
     settings = own("my_rule", "update", DRAWING.format(told=told, drawn=drawn))
@@ -363,6 +366,17 @@ def test_looking_ahead_leaves_buffers_of_two_names_alone(gantool: Gantool, kind:
         )
         counts.append({name: int(value) for name, value in ended.items() if name.endswith("num_batches_tracked")})
     assert counts[0] == counts[1] and len(counts[0]) == 2
+
+
+def test_a_run_does_not_go_on_with_other_layers_frozen(gantool: Gantool):
+    """The moments of its optimiser are those of the layers that moved."""
+    assert trained_by(gantool, "plain", "plain", "compile=off")[1]
+    Path("my_nets.py").write_text(NETS, "utf-8")
+    option = Path("mine/architecture/odd.yaml")
+    option.write_text(option.read_text("utf-8").replace("my_nets.D, kind: plain", "my_nets.D, kind: frozen"), "utf-8")
+    result = gantool("train", "--config-dir", "mine", "resume=r", "architecture=odd", "steps=5", "trust=[my_nets]")
+    sys.modules.pop("my_nets")
+    assert result.code == 2 and "the saved optimiser moves 8 tensors" in result.err, result.err
 
 
 def test_layers_that_cannot_be_trained_or_copied_are_told(gantool: Gantool):

@@ -402,6 +402,11 @@ def test_jobs_do_not_share_a_folder(gantool: Gantool, fake: None, tmp_path: Path
     assert [read_status(tmp_path / "s" / name)["overrides"][-1] for name in trained] == ["seed=1"] * len(trained)
 
 
+def test_a_job_that_is_asked_for_twice_is_trained_once(gantool: Gantool, fake: None):
+    result = gantool("train", "-m", "seed=1,1,2")
+    assert result.code == 0 and "2 done" in result.out, result.err
+
+
 def test_one_settled_folder_is_enough_for_one_job(gantool: Gantool, fake: None):
     assert gantool("train", "-m", "seed=1", "hydra.sweep.dir=s", "hydra.sweep.subdir=run").code == 0
     assert gantool("train", "-m", "seed=1,2", "hydra.sweep.dir=t", "hydra.sweep.subdir='${hydra.job.num}'").code == 0

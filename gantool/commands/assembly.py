@@ -29,7 +29,7 @@ from gantool.errors import UsageError
 from gantool.game.game import Game
 from gantool.game.images import fingerprint, hide_labels, loaded, promised
 from gantool.game.meta import Meta
-from gantool.game.promises import columns
+from gantool.game.promises import columns, real_batches
 from gantool.game.types import Dataset, Images
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Assembly:
             self.meta.begin(images)
         self.meters = Meters(self.device)
         self._start_game()
-        self.batches_per_step = self.update.real_batches(self.game)
+        self.batches_per_step = real_batches(self.update.real_batches(self.game), self.update)
         labelled = self.game.objective.needs_labelled
         self.source.reserve(self.plan.beat * self.batches_per_step, self.batches_per_step, labelled)
 

@@ -45,6 +45,7 @@ def repeated(state: State, play: Play, start: Saved) -> Saved:
         moved = apart(Way(start, end, _rounded(state, play, start)), again)
     else:
         moved = _different(end, again)
+    moved = moved or _random_numbers(end, again)
     if moved:
         raise Unfit(
             f"the same step, played again, moves {moved}: it goes by more than parameters and buffers, such as a "
@@ -70,7 +71,7 @@ def apart(way: Way, end: Saved) -> str | None:
             whole[_kin(name)] += length**2  # type: ignore[assignment]
     for name, length in lengths.items():
         one = way.end.tensors[name]
-        scale = length + FLOOR * math.sqrt(whole[_kin(name)]) + 1e-5 * float(one.double().norm()) + 1e-12
+        scale = length + FLOOR * math.sqrt(whole[_kin(name)]) + 1e-5 * _distance(torch.zeros_like(one), one) + 1e-12
         noise, far = (_distance(one, other.tensors[name]) / scale for other in (way.rounded, end))
         if far > APART + NOISE * noise:
             return f"{name} elsewhere ({far:.2g} of the way apart)"
@@ -82,6 +83,10 @@ def _different(end: Saved, again: Saved) -> str | None:
     for name, one in end.tensors.items():
         if not torch.allclose(one, again.tensors[name], rtol=0, atol=0, equal_nan=True):
             return f"{name} elsewhere"
+    return None
+
+
+def _random_numbers(end: Saved, again: Saved) -> str | None:
     alike = all(torch.equal(one, again.rng[name]) for name, one in end.rng.items())
     return None if alike else "its generator of random numbers elsewhere"
 
@@ -125,9 +130,11 @@ def _rounded(state: State, play: Play, start: Saved) -> Saved:
 
 def _distance(one: Tensor, other: Tensor) -> float:
     """Infinite where only one of them has numbers."""
-    if torch.allclose(one.double(), other.double(), rtol=0, atol=0, equal_nan=True):
+    wide = torch.promote_types(one.dtype, torch.float64)
+    one, other = one.to(wide), other.to(wide)
+    if torch.allclose(one, other, rtol=0, atol=0, equal_nan=True):
         return 0.0
-    distance = float((other.double() - one.double()).norm())
+    distance = float((other - one).norm())
     return math.inf if math.isnan(distance) else distance
 
 

@@ -11,7 +11,7 @@ from gantool.game.images import to_float
 from gantool.game.types import Images, Prior
 
 MEAN_OF = 50_000  # examples
-TOLD = "real_batches() of the update rule tells of: let it tell how many"
+TOLD = "real_batches() of the update rule tells of: let it tell how many"  # that a step draws
 
 
 class Order:
@@ -124,13 +124,15 @@ class BatchSource(nn.Module):
         finally:
             left, self.left = self.left, None
         if left and self.draws_all:
-            raise UsageError(f"a step draws {left} batches of reals fewer than {TOLD}, or take data=device")
+            raise UsageError(f"a step draws fewer batches of reals than {TOLD}, or take data=device")
 
     def reals(self) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in [-1, 1] or points (N, P), and labels (N,)."""
         if self.left is not None:
             if not self.left:
-                raise UsageError(f"a step draws more batches of reals than {TOLD}")
+                raise UsageError(
+                    f"a step draws more batches of reals than {TOLD}; tricks and objectives take turn.real"
+                )
             self.left -= 1
         rows = self.drawn - self.base + self.offsets
         self.drawn += self.batch_size

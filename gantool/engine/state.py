@@ -56,5 +56,5 @@ class State:
 
 
 def _writable(tensor: Tensor) -> bool:
-    """Not so a number that is expanded to many: torch writes to none of them."""
+    """Not so a number that is expanded to many: torch copies nothing into them."""
     return all(stride or size == 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))

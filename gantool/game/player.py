@@ -108,6 +108,11 @@ class Player:
         self.clock.now.copy_(state["steps"])
         self.previous = [each.to(self.clock.now.device).clone() for each in state.get("previous", [])]
         if state["kind"] == type(self.optimizer).__name__:
+            if len(state["moments"]) not in (0, len(self.parameters)):
+                raise UsageError(
+                    f"the saved optimiser moves {len(state['moments'])} tensors of weights and this configuration's "
+                    f"{len(self.parameters)}: go on with the layers frozen that were, or begin another run"
+                )
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
             for parameter, kept in self.optimizer.state.items():  # perhaps of a device on which they lie otherwise

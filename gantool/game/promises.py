@@ -47,6 +47,17 @@ def latents(prior: Any, n: int, dim: int) -> None:
         raise UsageError(f"prior: {type(prior).__name__} must give float32 {[n, dim]}, n latents, and gives {kind}")
 
 
+def real_batches(told: Any, update: object) -> int:
+    """Raises UsageError unless an update rule told how many batches of reals a step draws."""
+    if isinstance(told, int) and told >= 1:
+        return told
+    rule = type(update).__name__
+    raise UsageError(
+        f"update: {rule}.real_batches() must give how many batches of reals a step draws, a whole number from 1, "
+        f"not {told}"
+    )
+
+
 def columns(stats: Any, update: object) -> dict[str, Tensor]:
     """Raises UsageError where an update does not give what is logged of a step."""
     if not isinstance(stats, dict) or not stats:

@@ -42,9 +42,9 @@ class SpectralNorm(Trick):
 
     def rewrite(self, nets: nn.ModuleDict, source: Source) -> None:
         for player in self.players:
-            for layer in nets[player].modules():
+            for name, layer in nets[player].named_modules():
                 if isinstance(layer, LAYERS):
-                    self._normalise(layer)
+                    self._normalise(layer, f"{player}.{name}")
         if self.lipschitz and any(isinstance(layer, NORMS) for layer in nets["discriminator"].modules()):
             self.lipschitz = False
             log.warning(
@@ -52,12 +52,13 @@ class SpectralNorm(Trick):
                 "architecture.discriminator.normalization=none"
             )
 
-    def _normalise(self, layer: nn.Module) -> None:
+    def _normalise(self, layer: nn.Module, name: str) -> None:
         """Raises UsageError where the layer's weight is no parameter, but an attribute that a hook computes."""
         try:
             spectral_norm(layer, n_power_iterations=self.power_iterations)
         except ValueError as error:
             raise UsageError(
-                "trick.spectral_norm meets a layer whose weight torch.nn.utils's older spectral_norm or weight_norm "
-                "has replaced: take that out of the network, or take those of torch.nn.utils.parametrizations"
+                f"trick.spectral_norm cannot scale the weight of {name}, which is no parameter of the layer: torch's "
+                "older spectral_norm, weight_norm and prune replace it; take them out, or take those of "
+                "torch.nn.utils.parametrizations"
             ) from error
