@@ -69,6 +69,22 @@ def test_the_program_needs_no_gantool(gantool: Gantool):
     torch.testing.assert_close(torch.load("outputs.pt"), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_samples_without_a_seed_follow_torchs_own(gantool: Gantool):
+    """What a program has seeded stays so, and samples are other ones each time."""
+    assert gantool("train", *SMALL, *CONDITIONAL).code == 0
+    run, drawn = package.load(), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        drawn.append((run.sample(2), run.sample(2), torch.rand(3)))
+    (one, two, after), again = drawn
+    assert all(map(torch.equal, again, drawn[0])) and not torch.equal(one, two)
+    torch.manual_seed(0)
+    run.sample(2, seed=1)
+    untouched = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(untouched, torch.rand(3)) and not torch.equal(untouched, after)
+
+
 def test_what_cannot_be_traced_is_said_in_a_sentence(gantool: Gantool, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "from gantool.architectures.mlp import Generator\n"

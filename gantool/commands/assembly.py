@@ -21,7 +21,7 @@ from gantool.engine.deploy import Deployed, untouched
 from gantool.engine.diversity import Diversity
 from gantool.engine.eager_convolutions import faster_layers
 from gantool.engine.meters import Meters
-from gantool.engine.random import get_rng, set_rng
+from gantool.engine.random import get_rng, set_rng, set_seed
 from gantool.engine.rounds import Rounds
 from gantool.engine.state import State
 from gantool.engine.streamed import choose_source
@@ -55,7 +55,7 @@ class Assembly:
         torch.set_flush_denormal(True)
         if self.device.type == "cpu":
             keep_memory()
-        torch.manual_seed(config["seed"])
+        set_seed(self.device, config["seed"])
         self.metrics = Metrics(self.builder, config.get("metric"), config, self.device)
         images = hide_labels(loaded(self.dataset), config["labels"], config["seed"])
         self._build(images)
@@ -123,7 +123,7 @@ class Assembly:
         if self.meta is None or not len(self.meta.components) < finished < self.meta.rounds:
             return
         log.info("component %d of %d is trained; now the examples are weighed", self.component, self.meta.rounds)
-        torch.manual_seed(self.config["seed"] * 1_000_003 + finished)
+        set_seed(self.device, self.config["seed"] * 1_000_003 + finished)
         classifier = self.builder.classifier(self.config, tuple(self.spec["shape"])).to(self.device)
         mixture = self.deployed.seeded(int(torch.randint(2**31, ())))
         self.meta.advance(self.game.deployed, *self.meta.reweigh(self.source, mixture, classifier))

@@ -49,7 +49,8 @@ class TrainedGenerator:
     ) -> "Tensor":
         """(n, *shape) on the CPU, images in [-1, 1]: those of `gantool sample` with the same n, seed and classes.
 
-        `classes`: names or indices, in turn; None = as in the data. UsageError where there is no such class.
+        `classes`: names or indices, in turn; None = as in the data. UsageError where there is no such class. Without a
+        seed the draws follow torch.manual_seed.
         """
         import torch
 
@@ -69,9 +70,10 @@ def load_run(run: str, checkpoint: Any, options: dict[str, Any]) -> TrainedGener
 
 
 def _generator(seed: int | None) -> Any:
+    """Without a seed, one that follows from torch's own generator, as any draw of torch does."""
     import torch
 
-    return torch.Generator().manual_seed(torch.seed() % 2**32 if seed is None else seed)
+    return torch.Generator().manual_seed(int(torch.randint(2**31, ())) if seed is None else seed)
 
 
 def state_of(folder: RunFolder, file: Path | None, which: Any) -> dict[str, Any]:

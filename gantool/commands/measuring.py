@@ -9,6 +9,7 @@ import torch
 
 from gantool.config.build import Builder
 from gantool.engine.deploy import Deployed
+from gantool.engine.random import set_seed
 from gantool.errors import UsageError
 from gantool.game.images import fingerprint, loaded
 from gantool.game.types import Dataset, Images, Metric
@@ -69,7 +70,7 @@ class Metrics:
         kept, shared = Kept(dataset), dict[Hashable, Any]()
         for name, metric in self.chosen.items():
             tell(name, "", 0, 0)
-            torch.manual_seed(seed)  # for libraries that draw from torch's own generator
+            set_seed(deployed.device, seed)  # for libraries that draw from torch's own generator
             values = metric(deployed.seeded(seed, partial(tell, name), shared, self.truncation), kept)
             found |= _numbers(name, values, metric.columns)
         return found and found | {"measured": self._measured(deployed, seed) | facts}

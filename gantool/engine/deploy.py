@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.engine.layers import hidden
-from gantool.engine.random import get_rng, set_rng
+from gantool.engine.random import get_rng, set_rng, set_seed
 from gantool.game.game import Game
 from gantool.game.meta import Meta
 from gantool.game.types import Prior
@@ -53,7 +53,7 @@ class Deployed:
     def _coded(self, noise: Tensor, generator: torch.Generator) -> Tensor:
         """An objective draws its codes from torch's own generator, which is set aside and seeded meanwhile."""
         with self._aside():
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            set_seed(self.device, int(torch.randint(2**31, (), generator=generator)))
             return self.game.objective.latent(noise)
 
     def labels(self, n: int, generator: torch.Generator) -> Tensor:
@@ -73,7 +73,7 @@ class Deployed:
         """
         for z, c in zip(latent.split(self.batch_size), label.split(self.batch_size), strict=True):
             with self._aside():
-                torch.manual_seed(int(z.float().view(torch.int32).sum()))
+                set_seed(self.device, int(z.float().view(torch.int32).sum()))
                 images = self.generator(z.to(self.device), c.to(self.device)).float().cpu()
             yield images
 
@@ -141,7 +141,7 @@ class Deployed:
         for i in range(batches):
             parts = [each[i * size : (i + 1) * size].to(self.device) for each in sets]
             with self._aside(), evaluating(self.game):
-                torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+                set_seed(self.device, int(torch.randint(2**31, (), generator=generator)))
                 said = self.game.verdicts(*parts)
             totals = {name: totals.get(name, 0) + value for name, value in said.items()}
             report("verdicts", i + 1, batches)
