@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from gantool.commands.assembly import Assembly
 from gantool.engine.capture import WAITS, CudaGraphs
@@ -223,13 +224,12 @@ class Odd(Trick):
         self.turned = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64), requires_grad=False)
         self.register_buffer("expanded", torch.zeros(1).expand(4))
         self.register_buffer("numbers", torch.tensor([math.inf, math.nan, 0.0]))
-        self.count = count
+        self.counts = (count * 2**i for i in itertools.count())
 
     def after_round(self, nets):
-        self.numbers[2] += self.count
+        self.numbers[2] += next(self.counts)
         with torch.no_grad():
             self.turned.mul_(1j)
-        self.count *= 2
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -246,6 +246,54 @@ def test_tensors_of_any_kind_are_compared_and_put_back(cuda, count):
     assert (rounds.reason is None) == (count == 0)
     assert game.hooks["odd"].numbers[2] == count * (1 + 2 + 4)
     assert game.hooks["odd"].turned.tolist() == [-1j, -1j]
+
+
+class Slow(nn.Module):
+    """Looks ahead (Zhang et al. 2019): each third step the weights go half the way back."""
+
+    discriminator_steps = 1
+
+    def __init__(self, kept: str):
+        super().__init__()
+        self.inner, self.kept, self.slow = Alternating(), kept, list[Tensor]()
+        self.register_buffer("now", torch.zeros((), dtype=torch.int64))
+        self.count = 0
+
+    def forward(self, game, d, g):
+        weights = [*d.parameters, *g.parameters]
+        self.slow = self.slow or [weight.detach().clone() for weight in weights]
+        stats = self.inner(game, d, g)
+        self.now += 1
+        self.count += self.kept == "count"
+        late = (self.now % 3 == 0) if self.kept != "count" else torch.tensor(self.count % 3 == 0)
+        with torch.no_grad():
+            for weight, slow in zip(weights, self.slow, strict=True):
+                weight.lerp_(slow, 0.5 * late)
+                if self.kept == "tensors":
+                    slow.lerp_(weight, late.float())
+        return stats
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [
+        ("count", "a step changes update.count, which is"),
+        ("tensors", "a step changes update.slow, which is"),
+        ("", None),
+    ],
+)
+def test_what_an_update_keeps_in_python_is_not_captured(cuda, kept, reason):
+    """A count that decides in each third step, weights in a list; a list that is only read may be."""
+    game = bilinear(1.0, 1.0)
+    d, g = players(game, 0.1)
+    update, meters = Slow(kept), Meters(CPU)
+    state = State(game, {"discriminator": d, "generator": g}, meters, CPU, update)
+    play = lambda kind=None: meters.add(update(game, d, g))  # noqa: E731
+    rounds = Rounds(play, CudaGraphs(state, play))
+    for _ in range(4):
+        rounds(None)
+    assert (rounds.reason or "").startswith(reason or "") and (rounds.reason is None) == (reason is None)
+    assert int(update.now) == 4
 
 
 def test_a_round_that_draws_another_number_of_times_is_not_captured(cuda):

@@ -251,6 +251,82 @@ def test_an_update_of_ones_own_draws_as_many_reals_as_it_says(
     assert result.code == code and said in result.err, result.err
 
 
+LOOKAHEAD = """
+import torch
+from torch import nn
+from gantool.game.updates import Alternating
+class Mine(nn.Module):
+    discriminator_steps = 1
+    def __init__(self):
+        super().__init__()
+        self.inner, self.count = Alternating(), 0
+        self.register_buffer("now", torch.zeros((), dtype=torch.int64))
+    def ready(self, game, d, g):
+        for i, weight in enumerate([*d.parameters, *g.parameters]):
+            self.register_buffer("slow" + str(i), weight.detach().clone())
+    def real_batches(self, game):
+        return 1
+    def forward(self, game, d, g):
+        stats = self.inner(game, d, g)
+        self.now += 1
+        due = (self.now % 4 == 0).float()
+        with torch.no_grad():
+            for i, weight in enumerate([*d.parameters, *g.parameters]):
+                slow = getattr(self, "slow" + str(i))
+                slow.lerp_(weight, 0.5 * due)
+                weight.lerp_(slow, due)
+        self.count += {counted}
+        return stats
+"""
+
+
+@pytest.mark.parametrize("how", ["compile=off", pytest.param("compile=step", marks=pytest.mark.slow)])
+def test_what_an_update_of_ones_own_remembers_is_saved_and_recorded(gantool: Gantool, how: str):
+    """Lookahead (Zhang et al. 2019): its slow weights and its count are buffers."""
+    settings = own("my_slow", "update", LOOKAHEAD.format(counted=0), "tick_every=1")
+
+    def trained(folder: str, steps: int, how: str = how) -> dict:
+        result = gantool("train", *settings, how, f"steps={steps}", f"hydra.run.dir={folder}")
+        assert result.code == 0 and "is no buffer" not in result.err + result.out, result.err
+        return checkpoint.load(checkpoint.choose(RunFolder(folder), "last"))
+
+    trained("halted", 6)
+    there, whole, plain = trained("halted", 9), trained("whole", 9), trained("plain", 9, "compile=off")
+    sys.modules.pop("my_slow")
+    assert int(whole["update"]["state"]["now"]) == 9
+    for ended in (there, whole):
+        assert all(torch.equal(value, whole["game"][name]) for name, value in ended["game"].items())
+        assert all(map(torch.equal, ended["update"]["state"].values(), whole["update"]["state"].values()))
+    torch.testing.assert_close(whole["update"]["state"], plain["update"]["state"], rtol=1e-3, atol=1e-5)
+
+
+def test_what_a_class_of_ones_own_keeps_in_python_is_told(gantool: Gantool):
+    settings = own("my_count", "update", LOOKAHEAD.format(counted=1), "tick_every=1")
+    result = gantool("train", *settings, "steps=5")
+    sys.modules.pop("my_count")
+    said = "update.count changes from step to step and is no buffer: no checkpoint has it"
+    assert result.code == 0 and said in " ".join((result.err + result.out).split()), result.err
+
+
+LATE = """
+import torch
+from gantool.game.hooks import Trick
+class Mine(Trick):
+    def after_round(self, nets):
+        if not hasattr(self, "late"):
+            self.register_buffer("late", torch.zeros(()))
+        self.late += 1
+"""
+
+
+def test_a_buffer_that_is_made_too_late_to_go_on_with_is_told(gantool: Gantool):
+    settings = own("my_late", "trick", LATE)
+    assert gantool("train", *settings).code == 0
+    result = gantool("train", *settings, "steps=4")
+    sys.modules.pop("my_late")
+    assert result.code == 2 and "trick.my_late has saved late, which it lacks now" in result.err, result.err
+
+
 LOGGER = """
 class Mine:
     def __init__(self, folder, step): self.file = open(folder / "rows.txt", "a")

@@ -65,10 +65,10 @@ class Traced:
 
 def assert_replays(state: State, play: Callable[[], None], play_recorded: Callable[[], None]) -> None:
     """From the same state on, LATER rounds lead to the same state either way, and every tensor stays where it is."""
-    saved, addresses = state.copy(), state.addresses()
+    saved, place = state.copy(), state.place()
     for _ in range(LATER):
         play()
-    assert state.addresses() == addresses
+    assert state.moved(place) is None
     played = state.copy()
     state.put_back(saved)
     for _ in range(LATER):
@@ -86,7 +86,7 @@ def assert_combination_replays(made: dict[str, Any], kind: str) -> None:
     game.source.reserve((1 + LATER) * update.real_batches(game))
     game.source.prepare((1 + LATER) * update.real_batches(game))
     meters = Meters(torch.device("cpu"))
-    state = State(game, {"d": d, "g": g}, meters, torch.device("cpu"))
+    state = State(game, {"d": d, "g": g}, meters, torch.device("cpu"), update)
 
     def play() -> None:
         meters.add(update(game, d, g))

@@ -21,6 +21,7 @@ from gantool.engine.deploy import Deployed, untouched
 from gantool.engine.diversity import Diversity
 from gantool.engine.eager_convolutions import faster_layers
 from gantool.engine.meters import Meters
+from gantool.engine.plain import Forgotten
 from gantool.engine.random import get_rng, set_rng, set_seed
 from gantool.engine.rounds import Rounds
 from gantool.engine.state import State
@@ -31,6 +32,7 @@ from gantool.game.images import fingerprint, hide_labels, loaded, promised
 from gantool.game.meta import Meta
 from gantool.game.promises import columns, real_batches
 from gantool.game.types import Dataset, Images
+from gantool.game.updates import begin, restore, state_of
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ class Assembly:
                 part.to(memory_format=torch.channels_last)
         self.d, self.g = self.builder.players(self.game, self.config["optimizer"])
         check_use(self.config, self.update, self.game, self.d, self.metrics.columns)
+        begin(self.update, self.game, self.d, self.g)
         self._record_anew()
         self._deploy()
 
@@ -149,7 +152,8 @@ class Assembly:
 
     def _record_anew(self) -> None:
         """After tensors that a recorded round would know have been replaced."""
-        state = State(self.game, {"discriminator": self.d, "generator": self.g}, self.meters, self.device)
+        state = State(self.game, {"discriminator": self.d, "generator": self.g}, self.meters, self.device, self.update)
+        self.forgotten = Forgotten(lambda: state.place().plain)
         self.rounds: Callable[[Hashable], None] = lambda kind: self.round()
         self.recorded: dict[str, Rounds] = {}  # way -> rounds that are played in it
         # the whole budget, so that a resumed run decides alike
@@ -177,6 +181,7 @@ class Assembly:
     def prepare(self, steps: int) -> None:
         """Host work ahead of so many steps."""
         self.source.prepare(steps * self.batches_per_step)
+        self.forgotten()
 
     def grid(self) -> Tensor:
         return self.deployed.images(self.shown.latents, self.shown.labels)
@@ -221,6 +226,7 @@ class Assembly:
             "fingerprint": self.data["fingerprint"],
             "game": self.game.state_dict(),
             "players": {"discriminator": self.d.state_dict(), "generator": self.g.state_dict()},
+            "update": state_of(self.update),
             "meters": self.meters.state_dict(),
             "grid": self.shown.state_dict(),
             "meta": self.meta.state_dict() if self.meta else None,
@@ -249,6 +255,7 @@ class Assembly:
         self._deploy()
         self.d.load_state_dict(state["players"]["discriminator"])
         self.g.load_state_dict(state["players"]["generator"])
+        restore(self.update, state.get("update"))
         self.meters.load_state_dict(state["meters"])
         self.shown.load_state_dict(state["grid"])
         vars(self.clock).update(vars(clock_of(state, self.images_per_step)))

@@ -7,14 +7,14 @@ would. That is how rounds are written (gantool/README.md); tests/test_recorded.p
 
 import gc
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import torch
 
 from gantool.engine.repeated import repeated
 from gantool.engine.rounds import Play, Unfit, told
-from gantool.engine.state import Saved, State
+from gantool.engine.state import Place, Saved, State
 
 WAITS = "called a synchronizing CUDA operation"  # how torch begins its warning
 
@@ -37,7 +37,7 @@ class CudaGraphs:
         if reason is not None:
             play()
             return reason
-        before, here = self.state.addresses(), torch.cuda.current_stream(self.device)
+        before, here = self.state.place(), torch.cuda.current_stream(self.device)
         start = self.state.copy() if last else None
         self.stream.wait_stream(here)
         with torch.cuda.stream(self.stream):
@@ -47,13 +47,13 @@ class CudaGraphs:
         here.wait_stream(self.stream)
         return reason
 
-    def _unfit(self, before: Mapping[str, int], waits: Sequence[str], start: Saved) -> str | None:
+    def _unfit(self, before: Place, waits: Sequence[str], start: Saved) -> str | None:
         """Why the round that was played from that start cannot be captured. Its data is what lies ready."""
         if waits:
             return f"a step waits for the device at {waits[0]}"
         moved = self.state.moved(before)
         if moved:
-            return f"a step makes {moved} anew, instead of writing to it"
+            return f"a step {moved}"
         end = self.state.copy()
         try:
             repeated(self.state, self.plain, start)

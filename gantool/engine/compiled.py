@@ -57,6 +57,7 @@ class Compiler:
 
     def __init__(self, state: State):
         self.state, self.tries = state, 0  # in a row that made some tensor anew
+        self.moved: str | None = None  # by the last of them
 
     def rehearse(self, play: Play, last: bool) -> None:
         raise AssertionError("rounds are compiled at once")
@@ -70,12 +71,13 @@ class Compiler:
         random numbers than those that it was traced with, it shows if some of them left torch and are constants now.
         """
         if self.tries == TRIES:
-            raise Unfit("each step makes some of its tensors anew, instead of writing to them")
-        saved, addresses = self.state.copy(), self.state.addresses()
+            raise Unfit(f"each step {self.moved}")
+        saved, place = self.state.copy(), self.state.place()
         try:
             play()
             self.tries += 1
-            if self.state.moved(addresses):
+            self.moved = self.state.moved(place)
+            if self.moved:
                 return None
             self.tries = 0
             record = self._right(play, [way_of(self.state, play, start) for start in (saved, self._later(saved))])

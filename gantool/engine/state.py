@@ -1,12 +1,13 @@
 """What a round changes, where it lies."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantool.engine.meters import Meters
+from gantool.engine.plain import changed, plain
 from gantool.engine.random import get_rng, set_rng
 from gantool.game.game import Game
 from gantool.game.player import Player
@@ -17,27 +18,53 @@ class Saved(NamedTuple):
     rng: dict[str, Tensor]
 
 
-class State:
-    """The tensors of a game, its players and its meters; they are put back in place, where a record looks for them."""
+class Place(NamedTuple):
+    """Where tensors lie, and what else there is."""
 
-    def __init__(self, game: Game, players: Mapping[str, Player], meters: Meters, device: torch.device):
-        self.game, self.players, self.meters, self.device = game, players, meters, device
+    addresses: dict[str, int]
+    plain: dict[str, Any]
+
+
+class State:
+    """The tensors of a game, its players, its meters and its update rule, if that keeps some.
+
+    They are put back in place, where a record looks for them.
+    """
+
+    def __init__(
+        self, game: Game, players: Mapping[str, Player], meters: Meters, device: torch.device, update: object = None
+    ):
+        self.game, self.players, self.meters, self.device, self.update = game, players, meters, device, update
 
     def tensors(self) -> dict[str, Tensor]:
         """All that there are at present, once each, by name; the data too, which a round only reads."""
         found: dict[str, Tensor] = {**dict(self.game.named_parameters()), **dict(self.game.named_buffers())}
         parts = {name: player.tensors() for name, player in self.players.items()} | {"meters": self.meters.tensors()}
+        if isinstance(self.update, nn.Module):
+            parts["update"] = dict(self.update.named_parameters()) | dict(self.update.named_buffers())
         for name, tensors in parts.items():
             found |= {f"{name}/{key}": tensor for key, tensor in tensors.items()}
         known = {id(tensor): name for name, tensor in reversed(found.items())}  # parameters are their player's too
         return {name: tensor for name, tensor in found.items() if known[id(tensor)] == name}
 
-    def addresses(self) -> dict[str, int]:
-        return {name: tensor.data_ptr() for name, tensor in self.tensors().items()}
+    def place(self) -> Place:
+        tensors = self.tensors()
+        parts = {name: part for name, part in self.game.named_modules() if name and not name.startswith("source")}
+        owners = parts | ({"update": self.update} if self.update else {})
+        known = {id(tensor) for tensor in tensors.values()}
+        return Place({name: tensor.data_ptr() for name, tensor in tensors.items()}, plain(owners, known))
 
-    def moved(self, before: Mapping[str, int]) -> str | None:
-        """A tensor that does not lie where it did, or is new: a record made before would not find it."""
-        return next((name for name, where in self.addresses().items() if before.get(name) != where), None)
+    def moved(self, before: Place) -> str | None:
+        """What a record made before would not find: a tensor that lies elsewhere or is new, another number in Python.
+
+        As the end of a sentence that begins with `a step`.
+        """
+        here = self.place()
+        found = next((name for name, where in here.addresses.items() if before.addresses.get(name) != where), None)
+        if found:
+            return f"makes {found} anew, instead of writing to it"
+        kept = changed(before.plain, here.plain)
+        return f"changes {kept}, which is no buffer: a record would keep it as it is" if kept else None
 
     def copy(self) -> Saved:
         """Of all that a checkpoint would hold of them and a step can write to."""

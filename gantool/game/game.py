@@ -67,7 +67,13 @@ class Game(nn.Module):
 
         Raises UsageError where the networks or the state of any other trick differ.
         """
-        before, now = _tricks_in(state), _tricks_in(self.state_dict())
+        mine = self.state_dict()
+        before, now = _tricks_in(state), _tricks_in(mine)
+        for trick, name in (key.split(".", 2)[1:] for key in state.keys() - mine if key.startswith("tricks.")):
+            if trick in self.tricks:
+                raise UsageError(
+                    f"trick.{trick} has saved {name}, which it lacks now: let it register buffers in __init__ or ready"
+                )
         gone = tuple(f"tricks.{name}." for name in before - now)
         new = tuple(f"tricks.{name}." for name in now - before)
         try:

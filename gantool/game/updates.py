@@ -1,17 +1,21 @@
 """Who moves, when, through which weights. An update is one step: a pure function of what is on the device."""
 
-from collections.abc import Sequence
-from typing import Protocol
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
+from gantool.errors import UsageError
 from gantool.game.ahead import Ahead
 from gantool.game.game import Game
 from gantool.game.player import Player
 from gantool.game.ranges import Count, Natural, NonNegative
 from gantool.game.types import Critic, Stats, Verdict
+
+log = logging.getLogger(__name__)
 
 
 class Update(Protocol):
@@ -24,6 +28,38 @@ class Update(Protocol):
         ...
 
     def __call__(self, game: Game, d: Player, g: Player) -> Stats: ...
+
+
+def begin(update: object, game: Game, d: Player, g: Player) -> None:
+    """A rule that remembers something is a module; what it needs of the game for that it makes in `ready`."""
+    if isinstance(update, nn.Module):
+        ready: Any = getattr(update, "ready", None)
+        if ready:
+            ready(game, d, g)
+        update.to(d.clock.now.device)
+
+
+def state_of(update: object) -> dict[str, Any]:
+    """What it remembers, for a checkpoint."""
+    return {"kind": type(update).__name__, "state": update.state_dict() if isinstance(update, nn.Module) else {}}
+
+
+def restore(update: object, saved: Mapping[str, Any] | None) -> None:
+    """What this rule remembered; another rule begins afresh. UsageError where it now has other buffers."""
+    kind = type(update).__name__
+    if not isinstance(update, nn.Module) or saved is None or saved["kind"] != kind:
+        if saved and saved["state"]:
+            log.warning("%s has no use for what %s remembered", kind, saved["kind"])
+        return
+    mine, theirs = (
+        {(name, each.shape) for name, each in kept.items()} for kept in (update.state_dict(), saved["state"])
+    )
+    if mine != theirs:
+        raise UsageError(
+            f"update: {kind} does not remember {min(mine ^ theirs)[0]} as the saved run did: let it register its buffers "
+            "in __init__, or in ready(self, game, d, g), which is called before the first step"
+        )
+    update.load_state_dict(saved["state"])
 
 
 class Alternating:
