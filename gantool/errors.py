@@ -1,5 +1,7 @@
 """What gantool tells a person instead of a traceback. The floor under all others; imports nothing."""
 
+OWN: set[str] = set()  # classes of the user's own that this command has built something of
+
 
 class UsageError(Exception):
     """Something the user can mend: one sentence that says what to do. Exit code 2."""

@@ -138,7 +138,9 @@ class Given:
 def numbers_of(values: Any) -> dict[str, Any]:
     metrics = Metrics(Builder(), None, {"architecture": {"class_conditional": False}}, torch.device("cpu"))
     metrics.chosen["own"] = Given(values)
-    deployed: Any = SimpleNamespace(seeded=lambda *options: None, averaged=False, batch_size=4)
+    deployed: Any = SimpleNamespace(
+        seeded=lambda *options: None, averaged=False, batch_size=4, device=torch.device("cpu")
+    )
     return metrics(deployed, points(4), 0, print, {})
 
 

@@ -107,6 +107,8 @@ class Mine(Objective):
         ("None", "{}", "Mine.g_loss must give one number, a tensor without dimensions, not None"),
         ("float(on_fake.logits.mean())", "{}", "not a float"),
         ("-on_fake.logits.mean()", "{'mine': 0.5}", "Mine.report()['mine'] must give one number"),
+        ("-on_fake.logits.mean()", "{'step': on_fake.logits.mean()}", "Mine gives the column step, which each row has"),
+        ("-on_fake.logits.mean()", "{'d_loss': on_fake.logits.mean()}", "Mine gives the column d_loss, which"),
     ],
 )
 def test_what_ones_own_objective_gives_wrongly_is_said_of_it(gantool: Gantool, loss: str, report: str, said: str):
@@ -308,6 +310,97 @@ def test_what_a_class_of_ones_own_keeps_in_python_is_told(gantool: Gantool):
     assert result.code == 0 and said in " ".join((result.err + result.out).split()), result.err
 
 
+TRICK = """
+from gantool.game.hooks import Trick
+class Mine(Trick):
+    def {method}:
+        return {given}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "code", "said"),
+    [
+        ("d_penalty(self, turn, on_real, on_fake)", "on_real.logits ** 2", 2, "Mine.d_penalty must give one number"),
+        ("g_penalty(self, turn, on_fake)", "0.5", 2, "Mine.g_penalty must give one number, a tensor"),
+        ("targets(self, real, fake)", "real", 2, "Mine.targets() must give two tensors, and gives torch.float32 [8]"),
+        ("replay(self, fake, label)", "None", 2, "Mine.replay() must give two tensors, and gives None"),
+        ("after_d(self)", "None", 1, "an error, perhaps by what your own my_trick.Mine gives or lacks: TypeError: "),
+        ("view(self, image)", "None", 1, "an error, perhaps by what your own my_trick.Mine gives or lacks: "),
+    ],
+)
+def test_what_a_trick_of_ones_own_gives_wrongly_is_said_of_it(
+    gantool: Gantool, method: str, given: str, code: int, said: str
+):
+    result = gantool("train", *own("my_trick", "trick", TRICK.format(method=method, given=given)))
+    sys.modules.pop("my_trick")
+    assert result.code == code and said in result.err and "please report it" not in result.err, result.err
+
+
+MODULE = """
+from dataclasses import dataclass
+from gantool.game.ranges import Positive
+from gantool.priors.normal import Normal
+{body}
+"""
+KEYWORD = "class Mine(Normal):\n    def __init__(self, *, scale: Positive): ..."
+FIELD = "@dataclass\nclass Mine(Normal):\n    scale: Positive = 1.0"
+
+
+@pytest.mark.parametrize(
+    ("body", "setting", "said"),
+    [
+        (KEYWORD, "+prior.scale=-1", "prior.scale must be a number > 0, got -1"),
+        (FIELD, "+prior.scale=-1", "prior.scale must be a number > 0, got -1"),
+        (KEYWORD, "seed=1", "prior.scale is missing: give prior.scale="),
+        ("def (:", "seed=1", "my_prior.py, line 5: SyntaxError: invalid syntax"),
+        ("import nowhere", "seed=1", "my_prior.py, line 5: ModuleNotFoundError: No module named 'nowhere'"),
+        ("class Other: ...", "seed=1", "there is no class 'my_prior.Mine'"),
+    ],
+)
+def test_a_class_that_cannot_be_made_so_is_told(gantool: Gantool, body: str, setting: str, said: str):
+    result = gantool("train", *own("my_prior", "prior", MODULE.format(body=body)), setting)
+    sys.modules.pop("my_prior", None)
+    assert result.code == 2 and said in result.err, result.err
+
+
+BROKEN = """
+class Mine:
+    columns = {"mine": "min"}
+    def check(self, dataset, shown): ...
+    def facts(self): return {}
+    def __call__(self, trained, dataset): return 1 / 0
+"""
+FAILING = """
+class Mine:
+    def __init__(self, folder, step): ...
+    def row(self, row):
+        if row["step"] == 7: raise ConnectionError("the server is down")
+    def picture(self, step, path): ...
+    def close(self): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "body", "saved"), [("metric", BROKEN, 9), ("logger", FAILING, 7)], ids=["metric", "logger"]
+)
+def test_steps_before_an_error_of_ones_own_metric_or_logger_are_saved(
+    gantool: Gantool, group: str, body: str, saved: int
+):
+    """And once it is mended the run goes on."""
+    settings = [*own("my_part", group, body, "tick_every=1", "checkpoint_every=5")]
+    settings.remove("logger=[]") if group == "logger" else None
+    result = gantool("train", *settings, "steps=9")
+    sys.modules.pop("my_part")
+    assert result.code == 1 and "an error in your own my_part.py" in result.err, result.err
+    steps = [int(file.stem.rpartition("_")[2]) for file in Path("r/checkpoints").iterdir()]
+    assert max(steps) >= saved
+    Path("my_part.py").write_text(body.replace("1 / 0", "{'mine': 1.0}").replace("raise Conn", "Conn"), "utf-8")
+    result = gantool("train", *settings, "steps=9")
+    sys.modules.pop("my_part")
+    assert result.code == 0 and read_status(Path("r"))["step"] == 9, result.err
+
+
 LATE = """
 import torch
 from gantool.game.hooks import Trick
@@ -379,11 +472,19 @@ class Mine(networks.Generator):
     def __init__(self, shape, latent_dim, num_classes=0, kind: str = "plain"):
         super().__init__(shape, latent_dim, num_classes)
         self.body = nn.Sequential(nn.Linear(self.inputs, 8), Layers(kind), nn.Linear(8, *shape))
+        self.kind = kind
+    def forward(self, latent, label):
+        made = super().forward(latent, label)
+        return None if self.kind == "none" else torch.cat([made, made[:, :1]], 1) if self.kind == "wide" else made
 class D(networks.Discriminator):
     def __init__(self, shape, num_classes=0, logits=1, kind: str = "plain"):
         super().__init__(shape, num_classes, logits)
         self.trunk = nn.Sequential(nn.Linear(self.inputs, 8), Layers(kind))
-        self.num_features, self.head = 8, nn.Linear(8, logits)
+        self.num_features, self.head, self.kind = 8, nn.Linear(8, logits), kind
+    def forward(self, image, label):
+        verdict = super().forward(image, label)
+        flat = verdict._replace(logits=verdict.logits[:, 0])
+        return verdict.logits if self.kind == "bare" else flat if self.kind == "flat" else verdict
 """
 
 
@@ -453,6 +554,19 @@ def test_a_run_does_not_go_on_with_other_layers_frozen(gantool: Gantool):
     result = gantool("train", "--config-dir", "mine", "resume=r", "architecture=odd", "steps=5", "trust=[my_nets]")
     sys.modules.pop("my_nets")
     assert result.code == 2 and "the saved optimiser moves 8 tensors" in result.err, result.err
+
+
+@pytest.mark.parametrize(
+    ("g", "d", "said"),
+    [
+        ("plain", "bare", "D.forward() must give Verdict(logits, features), and gives a Tensor"),
+        ("plain", "flat", "D.forward() must give logits [8, '...'], a row an example, not torch.float32 [8]"),
+        ("wide", "plain", "Mine.forward() must give examples of the data's shape [2], and gives [3]"),
+        ("none", "plain", "Mine.forward() must give 256 examples for 256 latents, and gives None"),
+    ],
+)
+def test_what_networks_of_ones_own_give_wrongly_is_said_of_them(gantool: Gantool, g: str, d: str, said: str):
+    assert said in trained_by(gantool, g, d, "compile=off")[0]
 
 
 def test_layers_that_cannot_be_trained_or_copied_are_told(gantool: Gantool):

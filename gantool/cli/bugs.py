@@ -3,9 +3,11 @@
 import sysconfig
 import tempfile
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from gantool.cli.errors import Report
+from gantool.errors import OWN
 
 HOUSE = Path(__file__).resolve().parents[1]
 PYTHON = Path(sysconfig.get_path("stdlib")).resolve()
@@ -24,7 +26,14 @@ def report_bug(error: BaseException, logged: Path | None = None) -> Report:
     place = own_place(error)
     if place:
         return Report(f"an error in your own {place}: {said}\n{where}", 1)
+    if OWN:
+        return Report(f"an error, perhaps by what {_listed(sorted(OWN))} gives or lacks: {said}\n{where}", 1)
     return Report(f"internal error: {said}\n{where}; please report it, with the command that you gave", 1)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`your own my_gan.Mine`, or `one of your own classes my_gan.Mine, my_gan.Other`."""
+    return f"your own {names[0]}" if len(names) == 1 else f"one of your own classes {', '.join(names)}"
 
 
 def own_place(error: BaseException) -> str | None:

@@ -21,6 +21,7 @@ from gantool.game.meta import Meta
 from gantool.game.player import Player
 from gantool.game.promises import callable_as
 from gantool.game.updates import Update
+from gantool.runs.folder import RunFolder
 from gantool.runs.rows import kind
 
 DEFAULT_STEPS = 10_000
@@ -84,6 +85,18 @@ def make_update(config: dict[str, Any], trust: tuple[str, ...]) -> Update:
     update = Builder(trust).make("update", config["update"])
     callable_as(update, "update", "game", "d", "g")
     return update
+
+
+def finished(folder: RunFolder, clock: loop.Clock, measured: Mapping[str, float | None]) -> None:
+    """Tells where what a run has made lies."""
+    log.info("done at step %d after %.0f s", clock.step, clock.seconds)
+    log.info("samples    %s", folder.grid(clock.step))
+    log.info("animation  %s", folder.animation)
+    found = [f"{name} {value:.5g}" for name, value in measured.items() if value is not None]
+    if found:
+        log.info("measured   %s", "  ".join(found))
+    log.info("metrics    %s and %s", folder.rows, folder.curves)
+    log.info("checkpoint %s", folder.checkpoint(clock.step))
 
 
 def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:

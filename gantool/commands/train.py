@@ -4,13 +4,14 @@ import logging
 import math
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gantool.commands.stopping import Abandoned, Stop
-from gantool.errors import Diverged, Interrupted, UsageError
+from gantool.errors import Diverged, Interrupted, RunError, UsageError
 from gantool.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -155,13 +156,23 @@ class Training:
         return warnings
 
     def checkpoint(self) -> None:
-        from gantool.runs import checkpoint
-
         bad = self.parts.first_bad_weight()
         if bad is not None:
             self.diverged(self.clock.step, bad)
-        state = self.parts.state_dict() | {"format": checkpoint.FORMAT, "best": self.best}
-        self.records.checkpoint(self.clock.step, state, self.best, self._place())
+        self.records.checkpoint(self.clock.step, self._state(), self.best, self._place())
+
+    def rescue(self, error: Exception) -> None:
+        """Saves the step, unless it diverged or the disk is full; where that cannot be, the error is what is told."""
+        if isinstance(error, RunError) or self.parts.first_bad_weight() is not None:
+            return
+        with suppress(Exception):
+            self.records.rescue(self.clock.step, self._state(), self.best, self._place())
+            log.info("step %d is saved: once this is mended, gantool train resume=FOLDER goes on", self.clock.step)
+
+    def _state(self) -> dict[str, Any]:
+        from gantool.runs.checkpoint import FORMAT
+
+        return self.parts.state_dict() | {"format": FORMAT, "best": self.best}
 
     def component(self, step: int) -> None:
         self.parts.next_component()
@@ -236,16 +247,10 @@ class Training:
         self.records.end(**self._place(), state=state, reason=reason)
 
     def _finished(self) -> None:
+        from gantool.commands.planning import finished
+
         self._end("done", f"budget of {self.plan.budget(self.clock)} spent")
-        log.info("done at step %d after %.0f s", self.clock.step, self.clock.seconds)
-        log.info("samples    %s", self.folder.grid(self.clock.step))
-        log.info("animation  %s", self.folder.animation)
-        last = ((name, self.last.get(name)) for name in self.parts.metrics.columns)
-        found = [f"{name} {value:.5g}" for name, value in last if value is not None]
-        if found:
-            log.info("measured   %s", "  ".join(found))
-        log.info("metrics    %s and %s", self.folder.rows, self.folder.curves)
-        log.info("checkpoint %s", self.folder.checkpoint(self.clock.step))
+        finished(self.folder, self.clock, {name: self.last.get(name) for name in self.parts.metrics.columns})
 
     def _interrupted(self) -> None:
         from hydra.core.hydra_config import HydraConfig

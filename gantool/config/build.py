@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from torch import nn
 from gantool.config import signature
 from gantool.config.fit import Choice, misfits
 from gantool.engine.source import BatchSource, DeviceSource
-from gantool.errors import UsageError
+from gantool.errors import OWN, UsageError
 from gantool.game import promises
 from gantool.game.game import Game
 from gantool.game.hooks import Objective, Trick
@@ -73,13 +74,17 @@ class Builder:
         module, _, name = target.rpartition(".")
         try:
             maker = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise UsageError(f"{key}._target_: there is no class {target!r} ({error})") from error
+        except (SyntaxError, ImportError, AttributeError) as error:
+            place = _place_within(error)
+            told = f"{place}: {type(error).__name__}: {error}" if place else f"there is no class {target!r} ({error})"
+            raise UsageError(f"{key}._target_: {told}") from error
         if not inspect.isclass(maker):
             raise UsageError(f"{key}._target_: {target!r} is no class")
         self._refuse_strangers(key, f"{maker.__module__}.", target)
         if kind is not None and not issubclass(maker, kind):
             raise UsageError(f"{key}._target_: {target!r} is no {kind.__name__}")
+        if target.partition(".")[0] not in ("gantool", "torch"):
+            OWN.add(target)
         return maker
 
     def _refuse_strangers(self, key: str, path: str, target: str) -> None:
@@ -90,6 +95,8 @@ class Builder:
             package = target.partition(".")[0]
             if package == "gantool":
                 raise UsageError(f"{key}._target_: {target!r} is not one of {shelf}")
+            if not package or "." not in target:
+                raise UsageError(f"{key}._target_: {target!r} must be MODULE.CLASS")
             if package in sys.stdlib_module_names:
                 raise UsageError(f"{key}._target_: {target!r} is outside gantool and no part of a GAN: it is refused")
             raise UsageError(
@@ -212,6 +219,15 @@ def _check_fit(choice: Choice) -> None:
         raise UsageError(sentence)
 
 
+def _place_within(error: Exception) -> str:
+    """`my_gan/mine.py, line 3`: where a module that is there fails to be imported; "" where it is not there."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    within = [place for place in frames[1:] if not place[0].startswith((importlib.__file__, "<frozen"))]
+    return "{}, line {}".format(*within[-1]) if within else ""
+
+
 def _check_options(key: str, maker: type, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Keys of classes that have no readable signature in gantool (torch.optim, the user's own)."""
     known = inspect.signature(maker).parameters
@@ -223,6 +239,7 @@ def _check_options(key: str, maker: type, options: Mapping[str, Any], facts: Map
         if name not in known and not open_ended:
             raise UsageError(f"{key}: {maker.__qualname__} must take the argument {name!r}, which gantool passes to it")
     for name, parameter in known.items():
-        required = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        required = parameter.default is parameter.empty and named
         if required and name not in options and name not in facts:
             raise UsageError(f"{key}.{name} is missing: give {key}.{name}=...")

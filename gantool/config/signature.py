@@ -9,6 +9,7 @@ import difflib
 import inspect
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,12 +162,21 @@ def check_loaded(key: str, maker: type, options: Mapping[str, Any]) -> None:
 @cache
 def _annotations(maker: type) -> dict[str, str]:
     """Annotations of the constructor as they are written: a range is lost when Python evaluates its alias."""
+    if is_dataclass(maker):
+        classes = [node for base in reversed(maker.__mro__) if isinstance(node := _source(base), ast.ClassDef)]
+        return {field.name: field.annotation for node in classes for field in _dataclass_fields(node)}
+    node = _source(maker.__init__)  # type: ignore[misc]
+    return (
+        {field.name: field.annotation for field in _parameters(node.args)} if isinstance(node, ast.FunctionDef) else {}
+    )
+
+
+def _source(written: Any) -> ast.AST | None:
+    """None where there is none to read."""
     try:
-        (function,) = ast.parse(textwrap.dedent(inspect.getsource(maker.__init__))).body  # type: ignore[misc]
-    except (OSError, TypeError, SyntaxError, ValueError):  # no source to read
-        return {}
-    arguments = function.args.args if isinstance(function, ast.FunctionDef) else []
-    return {argument.arg: ast.unparse(argument.annotation) for argument in arguments if argument.annotation}
+        return ast.parse(textwrap.dedent(inspect.getsource(written))).body[0]
+    except (OSError, TypeError, SyntaxError, ValueError, IndexError):
+        return None
 
 
 def unknown_key(path: str, choices: Iterable[str]) -> UsageError:

@@ -11,6 +11,7 @@ from gantool.engine.layers import hidden
 from gantool.engine.random import get_rng, set_rng, set_seed
 from gantool.game.game import Game
 from gantool.game.meta import Meta
+from gantool.game.promises import one_each
 from gantool.game.types import Prior
 
 Report = Callable[[str, int, int], None]  # of what, how much is done, of how much
@@ -74,7 +75,8 @@ class Deployed:
         for z, c in zip(latent.split(self.batch_size), label.split(self.batch_size), strict=True):
             with self._aside():
                 set_seed(self.device, int(z.float().view(torch.int32).sum()))
-                images = self.generator(z.to(self.device), c.to(self.device)).float().cpu()
+                made = one_each(self.generator(z.to(self.device), c.to(self.device)), len(z), self.generator)
+                images = made.float().cpu()
             yield images
 
     def draw(

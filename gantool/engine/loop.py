@@ -97,6 +97,10 @@ class Observer(Protocol):
 
     def checkpoint(self) -> None: ...
 
+    def rescue(self, error: Exception) -> None:
+        """What was due after a step has failed; the step itself is whole."""
+        ...
+
     def component(self, step: int) -> None:
         """A component of a meta-algorithm has had its steps, and the budget is not spent: what comes next?"""
         ...
@@ -116,7 +120,7 @@ def train(
     if clock.step == 0:
         observer.sample(0)
     last = plan.spent(clock)
-    look = partial(_look, meters, plan, clock, observer, began)
+    look = partial(_safe_look, meters, plan, clock, observer, began)
     looked = clock.seconds  # at the last look
     if _row_due(plan, clock, looked, last) and meters.pending and not look(looked, last):  # stopped while it measured
         return False
@@ -140,6 +144,15 @@ def train(
         if stop() and not last:
             return False
     return True
+
+
+def _safe_look(meters: Meters, plan: Plan, clock: Clock, observer: Observer, *times: Any) -> bool:
+    """What a metric or a logger does wrong costs no steps."""
+    try:
+        return _look(meters, plan, clock, observer, *times)
+    except Exception as error:
+        observer.rescue(error)
+        raise
 
 
 def _look(meters: Meters, plan: Plan, clock: Clock, observer: Observer, began: float, since: float, last: bool) -> bool:

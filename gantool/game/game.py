@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from gantool.errors import UsageError
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import judges_by_example
-from gantool.game.promises import learnable, one_number
+from gantool.game.promises import ROW, a_verdict, examples, learnable, new_names, one_each, one_number, pair
 from gantool.game.seen import Seen
 from gantool.game.types import Critic, Fakes, Source, Stats, Turn, Verdict
 
-Penalties: TypeAlias = Iterable[tuple[str, Tensor | None]]
+Penalties: TypeAlias = Iterable[tuple[str, Trick, Tensor | None]]
 
 
 class Game(nn.Module):
@@ -97,7 +97,7 @@ class Game(nn.Module):
         latent, label = self.source.latents()
         latent = self.objective.latent(latent)
         with self.autocast():
-            fake = self.nets["generator"](latent, label)
+            fake = one_each(self.nets["generator"](latent, label), len(latent), self.nets["generator"])
         return Fakes(latent, fake.float(), label)
 
     def d_loss(
@@ -126,9 +126,9 @@ class Game(nn.Module):
         real, label = self.source.reals()
         with torch.set_grad_enabled(through_g):
             latent, made, fake_label = fakes or self.fakes()
-        fake = made if through_g else made.detach()
+        fake = examples(made if through_g else made.detach(), real, self.nets["generator"])
         for hook in self.hooks.values():
-            shown = hook.replay(fake, fake_label)
+            shown = pair(hook.replay(fake, fake_label), hook, "replay()")
             if critic is None:
                 hook.keep(fake, fake_label)
             fake, fake_label = shown
@@ -140,7 +140,7 @@ class Game(nn.Module):
         if critic is None:
             self._watch(on_real)
         loss = self.objective.d_loss(turn, on_real, on_fake)
-        penalties = ((name, hook.d_penalty(turn, on_real, on_fake)) for name, hook in self.hooks.items())
+        penalties = ((name, hook, hook.d_penalty(turn, on_real, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("d", loss, penalties, self.objective)
         return total, stats | self._verdicts(turn, on_real, on_fake), on_fake
 
@@ -164,7 +164,7 @@ class Game(nn.Module):
         real, label = fake.new_empty(0), fake_label[:0]
         if self.g_reals(critic is not None):
             real, label = self.source.reals()
-            real = self._view(real)
+            fake, real = examples(fake, real, self.nets["generator"]), self._view(real)
         turn = self._turn(real, label, self._view(fake), fake_label, latent, critic)
         if critic is None and not through_d:
             turn = replace(turn, judge=partial(_unless_fixed, turn.judge))
@@ -173,7 +173,7 @@ class Game(nn.Module):
             loss = -self.objective.d_loss(turn, turn.judge(real, label), on_fake)
         else:
             loss = self.objective.g_loss(turn, on_fake)
-        penalties = ((name, hook.g_penalty(turn, on_fake)) for name, hook in self.hooks.items())
+        penalties = ((name, hook, hook.g_penalty(turn, on_fake)) for name, hook in self.hooks.items())
         total, stats = _total("g", loss, penalties, self.objective)
         if not self.objective.critic:  # what G lowers is the distance itself
             stats["divergence"] = loss.detach()
@@ -205,7 +205,7 @@ class Game(nn.Module):
 
     def _judge(self, critic: Critic, image: Tensor, label: Tensor) -> Verdict:
         with self.autocast():
-            verdict = critic(image, label)
+            verdict = a_verdict(critic(image, label), len(image), self.nets["discriminator"])
         return Verdict(verdict.logits.float(), verdict.features.float())
 
     def _both(self, turn: Turn) -> tuple[Verdict, Verdict]:
@@ -228,7 +228,7 @@ class Game(nn.Module):
         ones = torch.ones(len(fake), device=fake.device)
         real_target, fake_target = ones, torch.zeros_like(ones)
         for hook in self.hooks.values():
-            real_target, fake_target = hook.targets(real_target, fake_target)
+            real_target, fake_target = pair(hook.targets(real_target, fake_target), hook, "targets()")
         none, nobody = fake.new_empty(0), fake_label[:0]
         critic = critic or self.nets["discriminator"]
         judge = partial(self._judge, critic)
@@ -251,6 +251,7 @@ class Game(nn.Module):
         if divergence is not None:
             stats["divergence"] = divergence
         told = self.objective.report(turn, on_real, on_fake)
+        new_names(told, (*ROW, *stats, "d_loss", "g_loss"), self.objective)
         return stats | {name: one_number(value, self.objective, f"report()[{name!r}]") for name, value in told.items()}
 
 
@@ -273,9 +274,9 @@ def _unless_fixed(judge: Critic, image: Tensor, label: Tensor) -> Verdict:
 def _total(player: str, loss: Tensor, penalties: Penalties, objective: Objective) -> tuple[Tensor, Stats]:
     """Loss plus penalties, and each of them by name."""
     stats = {f"{player}_loss": one_number(loss, objective, f"{player}_loss").detach()}
-    for name, penalty in penalties:
+    for name, hook, penalty in penalties:
         if penalty is not None:
-            loss = loss + penalty
+            loss = loss + one_number(penalty, hook, f"{player}_penalty")
             stats[f"{player}_{name}"] = penalty.detach()
     return learnable(loss, objective, f"{player}_loss"), stats
 

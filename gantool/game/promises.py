@@ -1,12 +1,16 @@
 """What classes of one's own give, where it is not what was asked for: said of them, and not found deep inside."""
 
 import inspect
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantool.errors import UsageError
+from gantool.game.types import Verdict
+
+ROW = ("step", "images", "seconds", "images_per_second", "component", "measured")  # in each row, beside a step's own
 
 
 def one_number(value: Any, owner: object, what: str) -> Tensor:
@@ -43,8 +47,41 @@ def latents(prior: Any, n: int, dim: int) -> None:
     callable_as(prior, "prior", "n", "dim", generator="generator")
     drawn = prior(n, dim, generator=torch.Generator().manual_seed(0))
     if not isinstance(drawn, Tensor) or drawn.shape != (n, dim) or drawn.dtype != torch.float32:
-        kind = f"{drawn.dtype} {list(drawn.shape)}" if isinstance(drawn, Tensor) else _article(drawn)
-        raise UsageError(f"prior: {type(prior).__name__} must give float32 {[n, dim]}, n latents, and gives {kind}")
+        name = type(prior).__name__
+        raise UsageError(f"prior: {name} must give float32 {[n, dim]}, n latents, and gives {_kind(drawn)}")
+
+
+def a_verdict(given: Any, n: int, critic: object) -> Verdict:
+    """Raises UsageError unless a discriminator gave Verdict(logits, features) of n examples."""
+    if not isinstance(given, Verdict):
+        raise UsageError(f"{_named(critic)} must give Verdict(logits, features), and gives {_article(given)}")
+    for name, value in given._asdict().items():
+        if not isinstance(value, Tensor) or value.dim() < 2 or len(value) != n:
+            raise UsageError(f"{_named(critic)} must give {name} {[n, '...']}, a row an example, not {_kind(value)}")
+    return given
+
+
+def one_each(given: Any, n: int, generator: object) -> Tensor:
+    """Raises UsageError unless a generator gave n examples, as numbers with a fraction."""
+    if isinstance(given, Tensor) and given.dim() > 1 and len(given) == n and given.is_floating_point():
+        return given
+    raise UsageError(f"{_named(generator)} must give {n} examples for {n} latents, and gives {_kind(given)}")
+
+
+def examples(fake: Tensor, real: Tensor, generator: object) -> Tensor:
+    """Raises UsageError unless what a generator gave is of the shape of the data."""
+    if fake.shape[1:] == real.shape[1:]:
+        return fake
+    shape, got = list(real.shape[1:]), list(fake.shape[1:])
+    raise UsageError(f"{_named(generator)} must give examples of the data's shape {shape}, and gives {got}")
+
+
+def pair(given: Any, owner: object, what: str) -> tuple[Tensor, Tensor]:
+    """Raises UsageError unless a hook gave two tensors."""
+    if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(each, Tensor) for each in given):
+        one, other = given
+        return one, other
+    raise UsageError(f"{type(owner).__name__}.{what} must give two tensors, and gives {_kind(given)}")
 
 
 def real_batches(told: Any, update: object) -> int:
@@ -63,7 +100,23 @@ def columns(stats: Any, update: object) -> dict[str, Tensor]:
     if not isinstance(stats, dict) or not stats:
         got = "an empty one" if isinstance(stats, dict) else _article(stats)
         raise UsageError(f"update: {type(update).__name__} must give a dictionary, column: number, not {got}")
+    new_names(stats, ROW, update)
     return {name: one_number(value, update, f"__call__()[{name!r}]") for name, value in stats.items()}
+
+
+def new_names(given: Iterable[str], taken: Collection[str], owner: object) -> None:
+    """Raises UsageError where a column is called as another is that each row has."""
+    for name in given:
+        if name in taken:
+            raise UsageError(f"{type(owner).__name__} gives the column {name}, which each row has already: rename it")
+
+
+def _named(owner: object) -> str:
+    return f"{type(owner).__name__}.forward()" if isinstance(owner, nn.Module) else type(owner).__name__
+
+
+def _kind(value: Any) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else _article(value)
 
 
 def _article(value: Any) -> str:

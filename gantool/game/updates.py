@@ -56,7 +56,7 @@ def restore(update: object, saved: Mapping[str, Any] | None) -> None:
     )
     if mine != theirs:
         raise UsageError(
-            f"update: {kind} does not remember {min(mine ^ theirs)[0]} as the saved run did: let it register its buffers "
+            f"update: {kind} does not remember {min(mine ^ theirs)[0]} as the saved run did: let it register buffers "
             "in __init__, or in ready(self, game, d, g), which is called before the first step"
         )
     update.load_state_dict(saved["state"])

@@ -65,6 +65,11 @@ class Records(Writer):
         status.update(self.folder, **told, best=best)
         checkpoint.keep(self.folder, self.keep_last, best["step"] if best else None)
 
+    def rescue(self, step: int, state: dict[str, Any], best: dict[str, Any] | None, told: dict[str, Any]) -> None:
+        """The same at once, also after what went wrong in the background."""
+        self.pool.submit(lambda: None).result()
+        self._keep(step, state, best, told)
+
     def tell(self, **changes: Any) -> None:
         """Merges them into the status."""
         self.submit(partial(status.update, self.folder, **changes), "status")
