@@ -204,6 +204,7 @@ def test_classes_are_text(value: str, quoted: str):
         ("name=a/1e5", "name=a/1e5"),
         ("classes=1e5", "classes=1e5"),
         ("lr=1e-3,1e0", "lr=1e-3,1e0"),
+        ("radius=1e18,1e19,1e30", "radius=1000000000000000000,1e19,1e30"),
         ("n=range(1,1e3)", "n=range(1,1000)"),
         ("name='1e3'", "name='1e3'"),
     ],

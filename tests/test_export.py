@@ -1,5 +1,7 @@
 """A generator outside the command line: gantool.load from Python, gantool export as a program without gantool."""
 
+import errno
+import io
 import json
 import subprocess
 import sys
@@ -67,6 +69,20 @@ def test_the_program_needs_no_gantool(gantool: Gantool):
     subprocess.run([sys.executable, "-P", "-c", OUTSIDE, file], check=True)
     wanted = run.deployed.images(run.latents(2, seed=1), labels)
     torch.testing.assert_close(torch.load("outputs.pt"), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_disk_that_is_full_is_told(gantool: Gantool, monkeypatch):
+    """Torch ends the process where it writes to a file that takes no more."""
+    assert gantool("train", *SMALL, *CONDITIONAL).code == 0
+
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gantool.runs.folder.open", lambda path, mode: Full(), raising=False)
+    result = gantool("export", "out=x.pt2")
+    assert result.code == 1 and "disk full: could not write x.pt2" in result.err
+    assert not Path("x.pt2").exists()
 
 
 def test_samples_without_a_seed_follow_torchs_own(gantool: Gantool):

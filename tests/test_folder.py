@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
 from gantool.datasets import folder_cache
 from gantool.datasets.folder import Folder
 from gantool.errors import RunError, UsageError
@@ -130,6 +131,31 @@ def test_a_train_folder_alone_is_no_class(root):
     assert len(Folder(str(root), test_share=0.4).listing.splits["test"]) == 1
 
 
+def test_what_runs_have_written_there_is_no_data(root, caplog):
+    """A run and a sweep below the folder of images; a class whose images come with a list."""
+    for name in ("a/1.png", "b/2.png", "outputs/cats/samples/3.png", "outputs/sweep/curves.png"):
+        save(root / name)
+    for name in (
+        "outputs/cats/status.json",
+        "outputs/cats/config.yaml",
+        "outputs/sweep/multirun.yaml",
+        "a/status.json",
+    ):
+        (root / name).touch()
+    dataset = Folder(str(root))
+    assert dataset.names == ("a", "b") and len(dataset.load("train").pixels) == 2
+    assert f"what gantool has written into '{root / 'outputs/cats'}' is no part of the data" in caplog.text
+
+
+def test_a_run_is_not_written_into_its_images(root, gantool: Gantool):
+    for name in ("a/1.png", "b/2.png"):
+        save(root / name)
+    before = sorted(root.rglob("*"))
+    result = gantool("train", "dataset=folder", f"dataset.path={root}", f"hydra.run.dir={root}", "steps=1")
+    assert result.code == 2 and f"{root} is the folder of the images: give hydra.run.dir another one" in result.err
+    assert sorted(root.rglob("*")) == before
+
+
 def test_what_is_not_used_is_told(root, caplog):
     """Photographs of kinds that Pillow does not read, and an image that lies beside what could be classes."""
     caplog.set_level("INFO")
@@ -138,7 +164,7 @@ def test_what_is_not_used_is_told(root, caplog):
     for name in ("3.HEIC", "a/4.heic", "5.avif", "notes.txt"):
         (root / name).write_bytes(b"?")
     assert Folder(str(root)).names == ()
-    assert "3 files of kinds that are not read (.avif, .heic) are left out: convert them" in caplog.text
+    assert " and 2 more, of kinds that are not read, are left out: convert them" in caplog.text
     assert "'cover.png' and 1 more beside the folders a, b: so these are no classes" in caplog.text
 
 

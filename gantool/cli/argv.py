@@ -112,7 +112,7 @@ def whole(override: str) -> str:
         return override
 
     def written_out(found: re.Match[str]) -> str:
-        if not re.fullmatch(r"(?i)\s*\d+(\.\d+)?e\+?0?[1-9]\d?\s*", found[0]):
+        if not re.fullmatch(r"(?i)\s*\d+(\.\d+)?e\+?0?([1-9]|1[0-8])\s*", found[0]):
             return found[0]
         number = Decimal(found[0].strip())
         return str(int(number)) if number == number.to_integral_value() else found[0]
@@ -195,9 +195,15 @@ def is_multirun(flags: Iterable[str]) -> bool:
 
 
 def config_dirs(flags: Sequence[str]) -> list[str]:
-    """The folders of the user's own options."""
+    """The folders of the user's own options. UsageError where one is not there."""
     found = [flag.partition("=")[2] for flag in flags if flag.startswith(("--config-dir=", "-cd="))]
-    return found + [value for flag, value in zip(flags, flags[1:], strict=False) if flag in ("--config-dir", "-cd")]
+    found += [value for flag, value in zip(flags, flags[1:], strict=False) if flag in ("--config-dir", "-cd")]
+    missing = next((folder for folder in found if not os.path.isdir(folder)), None)
+    if missing is not None:
+        raise UsageError(
+            f"--config-dir: there is no folder '{missing}': give the one that your options' folders are in"
+        )
+    return found
 
 
 def pop_value(key: str, overrides: list[str]) -> str | None:

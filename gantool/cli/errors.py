@@ -53,7 +53,7 @@ def explain(error: BaseException, asked: Asked | None = None) -> Report | None:
     if str(error) == NO_TRIAL:
         return Report("no trial of the search succeeded: what became of its runs is below", 1)
     if _out_of_memory(error):
-        return Report("out of memory: take a smaller batch_size or architecture", 1)
+        return Report("out of memory: take a smaller batch_size, architecture or resolution, or fewer samples", 1)
     message = None
     if "hydra" in sys.modules:
         message = _configuration(error, Asked()) if asked is None else _composition(error, asked)
@@ -175,7 +175,11 @@ def _unreadable(override: str, message: str, asked: Asked) -> str:
         reason = f"nothing follows its last comma: {override.rstrip(',')}"
     elif reason.startswith(("no viable alternative", "extraneous input", "mismatched input")):
         reason = "behind = there must be a word, a number, a 'text in quotes' or a [list,of,them]"
-    reason = "a character that needs quotes" if reason.startswith("LexerNoViableAlt") else reason
+    if re.match(r"[^=]*\s=", override):
+        reason = "there is a space before its ="
+    elif reason.startswith("LexerNoViableAlt"):
+        open_quote = any(override.count(mark) % 2 for mark in "'\"")
+        reason = "a quote is not closed" if open_quote else "a character that needs quotes"
     return f"cannot read {override!r}: {reason}"
 
 
@@ -247,7 +251,7 @@ def _rest(message: str) -> str:
     ambiguous = re.match(r"Ambiguous value for argument '(([^=]+)=(.*))'", message)
     if ambiguous:
         whole, key, value = ambiguous.groups()
-        one_list = "" if key in PATHS else f", or write {key}=[{value}] for one list"
+        one_list = "" if key in PATHS or "[" in value else f", or write {key}=[{value}] for one list"
         return f"{whole} is several values: add -m to run each of them{one_list}"
     no_group = re.match(r"(?:In '[^']+': )?Could not override '([^']+)'. No match in the defaults list", message)
     if no_group:
@@ -257,4 +261,7 @@ def _rest(message: str) -> str:
     no_option = re.match(r"(?:In '[^']+': )?Could not delete '([^']+)'. No match in the defaults list", message)
     if no_option:
         return f"~{no_option[1]} takes nothing away: {no_option[1]} is not selected"
+    no_value = re.match(r"Could not delete from config\. '([^']+)' does not exist", message)
+    if no_value:
+        return f"~{no_value[1]} takes nothing away: {no_value[1]} is not set"
     return re.sub(r"^In '[^']+': ", "", " ".join(message.split()))

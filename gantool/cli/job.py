@@ -72,6 +72,7 @@ class Job:
         call = Call(Path(hydra.runtime.cwd, hydra.sweep.dir), self.launch) if sweep and kept else None
         try:
             if folder:
+                _refuse_data(folder, cfg)
                 if call:
                     _claim(call, folder, list(hydra.overrides.task))
                 with claimed(folder):
@@ -124,6 +125,15 @@ class Job:
                 branch.undo(copied)
         status.update(folder, value=value)
         return value
+
+
+def _refuse_data(folder: RunFolder, cfg: DictConfig) -> None:
+    """A run would be trained on its own pictures."""
+    path = (cfg.get("dataset") or {}).get("path")
+    if isinstance(path, str) and path and Path(path).expanduser().resolve() == folder.root.resolve():
+        if folder.log.is_file() and not folder.log.stat().st_size:  # Hydra has opened it
+            folder.log.unlink()
+        raise UsageError(f"{folder.root} is the folder of the images: give hydra.run.dir another one")
 
 
 def _claim(call: Call, folder: RunFolder, overrides: list[str]) -> None:

@@ -19,6 +19,7 @@ from gantool.errors import UsageError
 from gantool.runs import resume
 from gantool.runs.folder import find
 
+EMPTY = [f"{key}={value}" for key in arguments.FOLDERS for value in ("", "null")]  # no folder
 NAMES = "hydra.job.config.override_dirname.exclude_keys"  # settings that the names of a sweep's folders leave out
 
 
@@ -35,9 +36,12 @@ def prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[s
         overrides = [arguments.opened(override) for override in overrides]
     overrides = [arguments.whole(arguments.quoted_path(override, multirun)) for override in overrides]
     overrides = [arguments.once(arguments.based(override)) for override in overrides]
-    empty = next((one for one in overrides if one.lstrip("+") in (f"{key}=" for key in arguments.FOLDERS)), None)
+    empty = next((one for one in overrides if one.lstrip("+") in EMPTY), None)
     if empty:
         raise UsageError(f"{empty} names no folder: give one, or leave it out")
+    single = next((one for one in overrides if one.lstrip("+").startswith("hydra.run.dir=")), None)
+    if multirun and single:
+        raise UsageError(f"{single} is for one run: with -m, hydra.sweep.dir=FOLDER holds the folders of all")
     _refuse_nameless(overrides)
     if spec is not None:
         overrides = _resumed(spec, overrides, command, flags, multirun)

@@ -237,7 +237,8 @@ class Assembly:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["data"]["shape"] != self.spec["shape"]:
             raise UsageError(
-                f"this run was trained on data of shape {state['data']['shape']}, not {self.spec['shape']}"
+                f"this run was trained on data of shape {state['data']['shape']}, not {self.spec['shape']}: go on with "
+                "its dataset, or begin another run in another folder"
             )
         check_classes(state["data"], self.spec["names"])
         if state["fingerprint"] != self.data["fingerprint"]:

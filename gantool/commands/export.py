@@ -117,4 +117,6 @@ def run_seeded(net: Any, inputs: tuple[Any, ...]) -> Any:
 def save(traced: "ExportedProgram", facts: dict[str, Any], stream: BinaryIO) -> None:
     import torch
 
-    torch.export.save(traced, stream, extra_files={FACTS: json.dumps(facts, indent=2)})
+    whole = io.BytesIO()  # torch ends the process where what it writes to fails
+    torch.export.save(traced, whole, extra_files={FACTS: json.dumps(facts, indent=2)})
+    stream.write(whole.getbuffer())

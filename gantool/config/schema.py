@@ -17,6 +17,7 @@ Component: TypeAlias = Mapping[str, Any]  # a `_target_` and its arguments
 Components: TypeAlias = Mapping[str, Component]  # any number of them, by name
 Settings: TypeAlias = Mapping[str, Any]  # of something that is not known here
 Device: TypeAlias = str  # auto, cpu, cuda, cuda:N or mps
+Threads: TypeAlias = int  # in [1, 1024]
 Seed: TypeAlias = int  # in [0, 2**32), which every random generator takes
 
 # Arguments that are known at run time only, of networks, schedules, loggers and metrics: never in a configuration.
@@ -65,7 +66,7 @@ class Train:
     precision: Literal["auto", "fp32", "bf16"]
     data: Literal["auto", "device", "stream"]
     deterministic: bool
-    threads: Count | None
+    threads: Threads | None
     compile: Literal["auto", "off", "step"]
     graph: Literal["auto", "off"]
 

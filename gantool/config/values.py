@@ -44,6 +44,7 @@ KINDS = {
     "Count": Kind("a whole number >= 1", lambda value: _whole(value) and value >= 1),
     "Natural": Kind("a whole number >= 0", lambda value: _whole(value) and value >= 0),
     "Seed": Kind("a whole number in [0, 2**32)", lambda value: _whole(value) and 0 <= value < 2**32),
+    "Threads": Kind("a whole number in [1, 1024]", lambda value: _whole(value) and 1 <= value <= 1024),
     "Device": Kind(
         "auto, cpu, cuda, cuda:N or mps",
         lambda value: isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is not None,

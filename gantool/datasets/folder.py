@@ -55,7 +55,11 @@ class Folder:
         if skipped:
             named = [f"{readable(name)} ({why})" for name, why in list(skipped.items())[:NAMED]]
             first = ", ".join(named) + (", ..." if len(skipped) > NAMED else "")
-            logger.warning("skipped %d of %d images that cannot be read: %s", len(skipped), len(files), first)
+            images = "images" if split == "train" else "test images"
+            logger.warning("skipped %d of %d %s that cannot be read: %s", len(skipped), len(files), images, first)
+            if len(skipped) > NAMED:
+                every = "".join(f"\n  {readable(name)}: {why}" for name, why in skipped.items())
+                logger.info("skipped:%s", every, extra={"file_only": True})
         labels = self.listing.labels([file for file in files if file.path not in skipped])
         seen = set(labels)
         empty = [name for label, name in enumerate(self.names) if label not in seen]

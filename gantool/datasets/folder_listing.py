@@ -17,6 +17,7 @@ SUFFIXES = ("jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "
 ENDINGS = tuple(f".{suffix}" for suffix in SUFFIXES)
 UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw", ".raw")
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")  # the first that is there
+MADE = (("status.json", "config.yaml"), ("multirun.yaml",))  # are in the folder of a run or sweep
 SHOWN = 5  # folders that are named at once
 
 
@@ -112,10 +113,10 @@ def _images(root: Path) -> list[File]:
     if not images:
         found = f"no image ({', '.join(SUFFIXES)}) among its files, which are {len(files):,}" if files else "no file"
         raise UsageError(f"dataset.path: '{root}' holds {found}: give a folder of images")
-    unread = [kind for file in files if (kind := os.path.splitext(file.path)[1].lower()) in UNREAD]
+    unread = [file.path for file in files if os.path.splitext(file.path)[1].lower() in UNREAD]
     if unread:
-        kinds = ", ".join(sorted(set(unread)))
-        logger.warning("%d files of kinds that are not read (%s) are left out: convert them", len(unread), kinds)
+        first, more = readable(unread[0]), f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+        logger.warning("'%s'%s, of kinds that are not read, are left out: convert them", first, more)
     return images
 
 
@@ -136,6 +137,9 @@ def _walk(root: Path) -> Iterator[File]:
                 yield File(path, -1, 0)
                 continue
             if stat.S_ISDIR(info.st_mode):
+                if any(all(os.path.exists(root / path / name) for name in names) for names in MADE):
+                    logger.warning("what gantool has written into '%s' is no part of the data", root / readable(path))
+                    continue
                 (links if entry.is_symlink() else folders).append(path)
             elif stat.S_ISREG(info.st_mode):
                 yield File(path, info.st_size, info.st_mtime_ns)

@@ -1,5 +1,6 @@
 """A GAN: two networks, one objective and any tricks, folded into a loss for each player. No optimiser, no I/O."""
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -82,7 +83,7 @@ class Game(nn.Module):
             odd = [name for name in missing if not name.startswith(new)] + unexpected
             reason = f"{odd[0]} is in one of them only" if odd else ""
         except RuntimeError as error:
-            reason = str(error).split("\n\t")[1].rstrip(".") if "\n\t" in str(error) else str(error)
+            reason = _sizes(str(error).split("\n\t")[1].rstrip(".") if "\n\t" in str(error) else str(error))
         if reason:
             raise UsageError(
                 f"the saved networks are not those of this configuration ({reason}): go on with the architecture and "
@@ -279,6 +280,12 @@ def _total(player: str, loss: Tensor, penalties: Penalties, objective: Objective
             loss = loss + one_number(penalty, hook, f"{player}_penalty")
             stats[f"{player}_{name}"] = penalty.detach()
     return learnable(loss, objective, f"{player}_loss"), stats
+
+
+def _sizes(reason: str) -> str:
+    """What torch says of a tensor of another shape, in fewer words."""
+    shapes = re.match(r"size mismatch for (\S+): .*?Size\((\[.*?\])\).*?Size\((\[.*?\])\)", reason)
+    return "{} is {} there and {} here".format(*shapes.groups()) if shapes else reason
 
 
 def _tricks_in(state: dict[str, Tensor]) -> set[str]:

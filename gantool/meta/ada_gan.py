@@ -35,6 +35,7 @@ class AdaGAN(Meta):
 
     def reweigh(self, examples: Examples, trained: Trained, discriminator: nn.Module) -> tuple[float, Tensor]:
         share = self.beta or 1 / (len(self.components) + 2)
+        log.info("a discriminator learns for meta.discriminator_steps=%d to weigh them", self.discriminator_steps)
         separate(discriminator, examples, trained, self.discriminator_steps, self.discriminator_lr)
         on_data, on_mixture = verdicts(discriminator, examples, trained)
         weights = importance(odds(on_data), share)

@@ -164,7 +164,7 @@ def _read(file: Path) -> Any:
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"cannot read {file}: it is damaged") from error
+        raise UsageError(f"cannot read {file}: it is damaged; put back a copy of it, or begin another run") from error
 
 
 def _texts(value: Any) -> Iterator[str]:
