@@ -72,8 +72,9 @@ def package(tmp_path, monkeypatch):
 def test_strangers_are_refused_by_name(target):
     said = refusal(Builder().make, "objective", {"_target_": target})
     assert said.startswith(f"objective._target_: {target!r} is outside gantool")
-    ours = target.partition(".")[0] in sys.stdlib_module_names  # nobody should be talked into trusting those
-    assert ("say so: 'trust=[" in said) != ours
+    package, _, rest = target.partition(".")
+    ours = package in sys.stdlib_module_names  # nobody should be talked into trusting those
+    assert ("say so: 'trust=[" in said) == bool(not ours and package and rest)
 
 
 @pytest.mark.parametrize(

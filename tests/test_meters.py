@@ -129,6 +129,9 @@ class Log:
         assert step == self.now + 1
         self.now = step
 
+    def rescue(self, error: Exception) -> None:
+        self.events.append("rescue")
+
     def diverged(self, step: int, name: str) -> None:
         raise ArithmeticError(f"{name} at {step}")
 

@@ -325,7 +325,7 @@ class Mine(Trick):
         ("g_penalty(self, turn, on_fake)", "0.5", 2, "Mine.g_penalty must give one number, a tensor"),
         ("targets(self, real, fake)", "real", 2, "Mine.targets() must give two tensors, and gives torch.float32 [8]"),
         ("replay(self, fake, label)", "None", 2, "Mine.replay() must give two tensors, and gives None"),
-        ("after_d(self)", "None", 1, "an error, perhaps by what your own my_trick.Mine gives or lacks: TypeError: "),
+        ("after_d(self)", "None", 2, "trick.my_trick: Mine.after_d cannot be called with (nets): too many positional"),
         ("view(self, image)", "None", 1, "an error, perhaps by what your own my_trick.Mine gives or lacks: "),
     ],
 )
@@ -361,6 +361,45 @@ FIELD = "@dataclass\nclass Mine(Normal):\n    scale: Positive = 1.0"
 def test_a_class_that_cannot_be_made_so_is_told(gantool: Gantool, body: str, setting: str, said: str):
     result = gantool("train", *own("my_prior", "prior", MODULE.format(body=body)), setting)
     sys.modules.pop("my_prior", None)
+    assert result.code == 2 and said in result.err, result.err
+
+
+METHODS = """
+class Base:
+    columns, shape, names, flip, discriminator_steps = {{"mine": "min"}}, (2,), (), False, {steps}
+    def __init__(self, **facts): ...
+    def check(self, dataset, shown): ...
+    def facts(self): return {{}}
+class Mine(Base):
+    def {method}: ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "method", "steps", "said"),
+    [
+        ("metric", "measure(self)", 1, "metric.my_part: Mine has no __call__(trained, dataset)"),
+        ("metric", "__call__(self)", 1, "metric.my_part: Mine cannot be called with (trained, dataset)"),
+        ("logger", "close(self)", 1, "logger.my_part: Mine has no row(row)"),
+        ("logger", "row(self)", 1, "logger.my_part: Mine.row cannot be called with (row)"),
+        ("dataset", "load(self)", 1, "dataset: Mine.load cannot be called with (split)"),
+        ("update", "__call__(self, game, d, g)", 1, "update: Mine has no real_batches(game)"),
+        ("update", "__call__(self, g, d): ...\n    def real_batches(self, game)", 1, "update: Mine cannot be called"),
+        (
+            "update",
+            "__call__(self, game, d, g): ...\n    def real_batches(self, game)",
+            None,
+            "Mine.discriminator_steps",
+        ),
+    ],
+)
+def test_what_a_class_of_ones_own_lacks_is_said_before_the_first_step(
+    gantool: Gantool, group: str, method: str, steps: int | None, said: str
+):
+    settings = [*own("my_part", group, METHODS.format(method=method, steps=steps))]
+    dropped = {"logger": "logger=[]", "dataset": "dataset=ring"}.get(group)
+    result = gantool("train", *(each for each in settings if each != dropped))
+    sys.modules.pop("my_part")
     assert result.code == 2 and said in result.err, result.err
 
 

@@ -40,7 +40,7 @@ def prepared(command: str, flags: Sequence[str], overrides: list[str]) -> list[s
     if empty:
         raise UsageError(f"{empty} names no folder: give one, or leave it out")
     single = next((one for one in overrides if one.lstrip("+").startswith("hydra.run.dir=")), None)
-    if multirun and single:
+    if multirun and single and spec is None:
         raise UsageError(f"{single} is for one run: with -m, hydra.sweep.dir=FOLDER holds the folders of all")
     _refuse_nameless(overrides)
     if spec is not None:

@@ -12,6 +12,7 @@ from gantool.engine.deploy import Deployed
 from gantool.engine.random import set_seed
 from gantool.errors import UsageError
 from gantool.game.images import fingerprint, loaded
+from gantool.game.promises import callable_as
 from gantool.game.types import Dataset, Images, Metric
 from gantool.runs import status
 from gantool.runs.rows import kind, plain
@@ -43,6 +44,7 @@ class Metrics:
         lacking = [part for part in ("columns", "check", "facts") if not hasattr(metric, part)]
         if lacking:
             raise UsageError(f"metric.{name}: {type(metric).__name__} has no `{lacking[0]}` (gantool/game/types.py)")
+        callable_as(metric, f"metric.{name}", "trained", "dataset")
         for column in metric.columns:
             if kind(column) != "metric":
                 raise UsageError(f"metric.{name} gives the column {column}, which training has: rename it")

@@ -84,7 +84,23 @@ def steps_each(meta: Meta, steps: int | None) -> int:
 def make_update(config: dict[str, Any], trust: tuple[str, ...]) -> Update:
     update = Builder(trust).make("update", config["update"])
     callable_as(update, "update", "game", "d", "g")
+    callable_as(update, "update", "game", method="real_batches")
+    steps = getattr(update, "discriminator_steps", None)
+    if not isinstance(steps, int) or steps < 1:
+        raise UsageError(
+            f"update: {type(update).__name__}.discriminator_steps must be how many batches of reals a step shows D"
+        )
     return update
+
+
+def make_loggers(builder: Builder, nodes: Mapping[str, Any], folder: RunFolder, step: int) -> dict[str, Any]:
+    """By name. UsageError for one that cannot be told what it will be told."""
+    made: dict[str, Any] = {}
+    for name, node in nodes.items():
+        made[name] = builder.make(f"logger.{name}", node, folder=folder.events(name), step=step)
+        for method, arguments in {"row": ["row"], "picture": ["step", "path"], "close": []}.items():
+            callable_as(made[name], f"logger.{name}", *arguments, method=method)
+    return made
 
 
 def finished(folder: RunFolder, clock: loop.Clock, measured: Mapping[str, float | None]) -> None:

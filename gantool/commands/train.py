@@ -194,7 +194,7 @@ class Training:
         return state is not None
 
     def _open(self, resumed: bool) -> "Records":
-        from gantool.commands.planning import tell_idle
+        from gantool.commands.planning import make_loggers, tell_idle
         from gantool.runs import checkpoint, rows, status
         from gantool.runs.folder import write_atomically
         from gantool.runs.records import Records
@@ -223,10 +223,7 @@ class Training:
             **self.parts.facts(), versions=status.environment(),
             git_revision=status.git_revision(), **status.process(),
         )  # fmt: skip
-        loggers = {
-            name: self.parts.builder.make(f"logger.{name}", node, folder=self.folder.events(name), step=self.clock.step)
-            for name, node in (self.config.get("logger") or {}).items()
-        }
+        loggers = make_loggers(self.parts.builder, self.config.get("logger") or {}, self.folder, self.clock.step)
         parts, verb = self.parts, f"resuming at step {self.clock.step}" if resumed else "training"
         log.info("%s in %s on %s, %s, %s", verb, self.folder.root, parts.device, parts.precision, parts.way)
         log.info("data: %s", parts.described)

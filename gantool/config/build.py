@@ -92,15 +92,18 @@ class Builder:
             raise UsageError(f"{key} has settings but is not selected: select it, or drop it with '~{key}'")
         shelf = SHELVES[key.partition(".")[0]]
         if not any(path.startswith(f"{prefix}.") for prefix in (shelf, PARTS, *self.trust)):
-            package = target.partition(".")[0]
+            package, _, rest = target.partition(".")
             if package == "gantool":
                 raise UsageError(f"{key}._target_: {target!r} is not one of {shelf}")
-            if not package or "." not in target:
-                raise UsageError(f"{key}._target_: {target!r} must be MODULE.CLASS")
             if package in sys.stdlib_module_names:
                 raise UsageError(f"{key}._target_: {target!r} is outside gantool and no part of a GAN: it is refused")
             raise UsageError(
-                f"{key}._target_: {target!r} is outside gantool. If you wrote or trust it, say so: 'trust=[{package}]'"
+                f"{key}._target_: {target!r} is outside gantool. "
+                + (
+                    f"If you wrote or trust it, say so: 'trust=[{package}]'"
+                    if package and rest
+                    else "Write MODULE.CLASS"
+                )
             )
 
     def _value(self, key: str, value: Any, offered: Mapping[str, Any] | None = None) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gantool.errors import UsageError
 from gantool.game.hooks import Objective, Trick
 from gantool.game.networks import judges_by_example
-from gantool.game.promises import ROW, a_verdict, examples, learnable, new_names, one_each, one_number, pair
+from gantool.game.promises import ROW, a_verdict, examples, hooks, learnable, new_names, one_each, one_number, pair
 from gantool.game.seen import Seen
 from gantool.game.types import Critic, Fakes, Source, Stats, Turn, Verdict
 
@@ -40,6 +40,8 @@ class Game(nn.Module):
         self.source = source  # type: ignore[assignment]
         self.autocast: Callable[[], AbstractContextManager] = nullcontext
         self.hooks: dict[str, Trick] = {**_objectives(objective), **tricks}
+        for name, hook in self.hooks.items():
+            hooks(hook, name if name.startswith("objective") else f"trick.{name}")
         self.needs_real = any(hook.needs_real for hook in self.hooks.values())
         seen = Seen(self.source, objective)  # all surgery first: a copy made too early would miss some of it
         for hook in sorted(self.hooks.values(), key=lambda hook: hook.rewrites_last):

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gantool.errors import UsageError
+from gantool.game.promises import callable_as
 from gantool.game.types import Dataset, Images
 
 SPLITS = ("train", "test")
@@ -85,6 +86,7 @@ def promised(dataset: Any) -> Dataset:
         if not hasattr(dataset, part):
             name = type(dataset).__name__
             raise UsageError(f"dataset: {name} has no `{part}` before it is loaded (gantool/game/types.py)")
+    callable_as(dataset, "dataset", "split", method="load")
     return dataset
 
 

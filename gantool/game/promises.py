@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.errors import UsageError
+from gantool.game.hooks import Objective, Trick
 from gantool.game.types import Verdict
 
 ROW = ("step", "images", "seconds", "images_per_second", "component", "measured")  # in each row, beside a step's own
@@ -30,15 +31,26 @@ def learnable(loss: Tensor, owner: object, what: str) -> Tensor:
     return loss
 
 
-def callable_as(owner: object, said: str, *arguments: str, **named: str) -> None:
-    """Raises UsageError unless an object can be called with so many arguments, and those of these names."""
-    told = f"{said}: {type(owner).__name__}"
-    if not callable(owner):
-        raise UsageError(f"{told} has no __call__({', '.join([*arguments, *named])})")
+def callable_as(owner: object, said: str, *arguments: str, method: str = "__call__", **named: str) -> None:
+    """Raises UsageError unless a method can be called with so many arguments, and those of these names."""
+    told, given = f"{said}: {type(owner).__name__}", f"({', '.join([*arguments, *named])})"
+    called = owner if method == "__call__" else getattr(owner, method, None)
+    if not callable(called):
+        raise UsageError(f"{told} has no {method}{given}")
     try:
-        inspect.signature(owner).bind(*arguments, **named)
+        inspect.signature(called).bind(*arguments, **named)
     except TypeError as error:
-        raise UsageError(f"{told} cannot be called with ({', '.join([*arguments, *named])}): {error}") from error
+        of = "" if method == "__call__" else f".{method}"
+        raise UsageError(f"{told}{of} cannot be called with {given}: {error}") from error
+
+
+def hooks(hook: Trick, name: str) -> None:
+    """Raises UsageError where a hook of a trick or an objective cannot be called as it will be."""
+    for base in (Trick, Objective) if isinstance(hook, Objective) else (Trick,):
+        for method, usual in vars(base).items():
+            own = getattr(type(hook), method)
+            if inspect.isfunction(usual) and not method.startswith("_") and own is not usual:
+                callable_as(hook, name, *[*inspect.signature(usual).parameters][1:], method=method)
 
 
 def latents(prior: Any, n: int, dim: int) -> None:
