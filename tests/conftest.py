@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,7 +14,9 @@ import omegaconf
 import pytest
 import torch
 import yaml
+from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import DefaultsList, Overrides
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
@@ -36,11 +39,13 @@ def kept_for_all_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
 def nothing_is_read_twice() -> Iterator[None]:
     """Composing configurations, of some twenty files each, is a third of what the tests do.
 
-    So a text is parsed once, an interpolation too, and each job of a sweep is composed once, not to see that it can be
-    and then again.
+    So a text is parsed once, an interpolation too; files that are the same choices of the same groups are merged once;
+    and each job of a sweep is composed once, not to see that it can be and then again.
     """
     load, texts = OmegaConf.load, dict[str, dict]()
     compose_job, grammar = ConfigLoaderImpl.load_sweep_config, cache(omegaconf.base.parse)
+    choose, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
+    choices, merged = dict[tuple, DefaultsList](), dict[int, DictConfig]()
 
     def loaded(file: TextIO) -> DictConfig | ListConfig:
         if not hasattr(file, "read"):
@@ -54,6 +59,24 @@ def nothing_is_read_twice() -> Iterator[None]:
             texts[text] = content
         return config
 
+    def chosen(repo: Any, config_name: str | None, overrides_list: list, **how: bool) -> DefaultsList:
+        sources = [(source.provider, source.path) for source in repo.get_sources()]
+        if not all(provider in ("hydra", "main", "schema") for provider, _ in sources):  # a test's own files may change
+            return choose(repo, config_name, overrides_list, **how)
+        asked = Overrides(repo=repo, overrides_list=overrides_list)
+        groups = (asked.override_choices, asked.append_group_defaults, asked.deletions)
+        name = (config_name, *map(str, (sources, how, groups)))
+        if name not in choices:
+            choices[name] = choose(repo, config_name, overrides_list, **how)
+        return replace(choices[name], config_overrides=asked.config_overrides)
+
+    def composed(loader: Any, defaults: list, repo: Any) -> DictConfig:
+        if not any(known.defaults is defaults for known in choices.values()):
+            return merge(loader, defaults, repo)
+        if id(defaults) not in merged:
+            merged[id(defaults)] = merge(loader, defaults, repo)
+        return deepcopy(merged[id(defaults)])
+
     def job(loader: Any, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         jobs, name = loader.__dict__.setdefault("jobs", {}), tuple(sweep_overrides)
         if name not in jobs:
@@ -63,6 +86,8 @@ def nothing_is_read_twice() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(loaded))
         patch.setattr(ConfigLoaderImpl, "load_sweep_config", job)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", composed)
+        patch.setattr(config_loader_impl, "create_defaults_list", chosen)
         for module in (omegaconf.base, omegaconf._utils):
             patch.setattr(module, "parse", grammar)
         yield
