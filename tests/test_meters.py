@@ -2,10 +2,13 @@
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from gantool.commands.assembly import Assembly
 from gantool.engine import loop
 from gantool.engine.meters import Meters
 from gantool.game.game import Game
@@ -298,3 +301,19 @@ def test_what_goes_by_time_is_spread_over_the_budget(monkeypatch, first, broken_
 @pytest.mark.parametrize("step, following", [(0, 4), (3, 4), (4, 5), (5, 8), (8, 10), (9, 10)])
 def test_next_step_at_which_anything_happens(step, following):
     assert plan().next(step) == following
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, None])
+def test_weights_that_are_not_finite_are_named(bad: float | None):
+    """Among large ones, complex ones, whole numbers and none at all."""
+    game = nn.ParameterDict(
+        {
+            "large": nn.Parameter(torch.tensor([1e300, -1e300], dtype=torch.float64)),
+            "complex": nn.Parameter(torch.tensor([1j])),
+            "whole": nn.Parameter(torch.tensor([2]), requires_grad=False),
+            "empty": nn.Parameter(torch.zeros(0)),
+            "odd": nn.Parameter(torch.tensor([0.0, bad or 0.0, 1.0]).bfloat16()),
+        }
+    )
+    parts: Any = SimpleNamespace(game=game)
+    assert Assembly.first_bad_weight(parts) == (None if bad is None else "odd")

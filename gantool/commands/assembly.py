@@ -1,6 +1,7 @@
 """A configuration as running parts: data, game, players, clock. Imports torch."""
 
 import logging
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -206,11 +207,12 @@ class Assembly:
         return {} if measured is None else {"diversity": measured}
 
     def first_bad_weight(self) -> str | None:
-        """Name of a parameter that is not finite; waits for the device."""
-        for name, parameter in self.game.named_parameters():
-            if not torch.isfinite(parameter).all():
-                return name
-        return None
+        """Name of a parameter that is not finite; waits for the device, once unless there is one."""
+        weights = [(name, each) for name, each in self.game.named_parameters() if each.numel() and _has_fractions(each)]
+        largest = torch._foreach_norm([each.detach() for _, each in weights], math.inf)
+        if torch.isfinite(torch.stack([each.float() for each in largest])).all():
+            return None
+        return next((name for name, each in weights if not torch.isfinite(each).all()), None)
 
     def facts(self) -> dict[str, Any]:
         return {"device": device_name(self.device), "cpu": cpu_model(), "precision": self.precision, "data": self.data}
@@ -285,6 +287,10 @@ def restore_meta(meta: Meta | None, state: dict[str, Any] | None, game: Game) ->
         )  # fmt: skip
     if meta and state:
         meta.load_state_dict(state, game.deployed)
+
+
+def _has_fractions(weight: Tensor) -> bool:
+    return weight.is_floating_point() or weight.is_complex()
 
 
 def device_name(device: torch.device) -> str:
