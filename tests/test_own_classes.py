@@ -14,6 +14,41 @@ from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder
 
 
+@pytest.mark.parametrize(
+    ("shape", "names", "said"),
+    [
+        ("2", "()", "dataset.shape must be (C, H, W) of images, or (P,) of points, not 2"),
+        ("(2.0,)", "()", "dataset.shape must be (C, H, W) of images, or (P,) of points, not (2.0,)"),
+        ("(8, 8, 1)", "()", "dataset.shape is (C, H, W), and (8, 8, 1) looks like (H, W, C)"),
+        ("(2,)", "'ab'", "dataset.names must be a tuple of texts, another one for each class, not 'ab'"),
+        ("(2,)", "(0, 1)", "dataset.names must be a tuple of texts"),
+        ("(2,)", "('a', 'a')", "dataset.names must be a tuple of texts"),
+    ],
+)
+def test_what_a_dataset_of_ones_own_says_of_itself_is_checked(gantool: Gantool, shape: str, names: str, said: str):
+    body = f"class Mine:\n    shape, names, flip = {shape}, {names}, False\n    def load(self, split='train'): ..."
+    settings = [one for one in own("my_data", "dataset", body) if one != "dataset=ring"]
+    result = gantool("train", *settings)
+    sys.modules.pop("my_data")
+    assert result.code == 2 and said in result.err, result.err
+
+
+NO_REALS = """
+from gantool.game.hooks import Trick
+class Mine(Trick):
+    def g_penalty(self, turn, on_fake):
+        return turn.real.mean()
+"""
+
+
+def test_what_is_not_finite_at_once_is_told_otherwise(gantool: Gantool):
+    """The mean of no reals; a lower learning rate does not help."""
+    result = gantool("train", *own("my_mean", "trick", NO_REALS))
+    sys.modules.pop("my_mean")
+    assert result.code == 1 and "g_my_mean was no longer finite at step 1" in result.err
+    assert "needs_real = True" in result.err and "learning rates" not in result.err
+
+
 def test_a_dataset_of_ones_own_that_breaks_its_promise_is_named(gantool: Gantool, tmp_path: Path):
     """Whichever split it is; nothing is begun."""
     (tmp_path / "my_data.py").write_text(

@@ -102,10 +102,12 @@ class Training:
             last = f"the last good checkpoint is {checkpoint.choose(self.folder, 'last')}"
         except UsageError:
             last = "no checkpoint had been saved"
-        message = (
-            f"{name} was no longer finite at step {step}; {last}. Lower the learning rates, "
-            "bound the discriminator (trick=[gradient_penalty]) or take precision=fp32"
+        advice = (
+            "Lower the learning rates, bound the discriminator (trick=[gradient_penalty]) or take precision=fp32"
+            if step > 1
+            else "So early it is the data, or what gives it: to read turn.real in G's turn takes needs_real = True"
         )
+        message = f"{name} was no longer finite at step {step}; {last}. {advice}"
         self._end("diverged", message)
         raise Diverged(message)
 

@@ -87,7 +87,20 @@ def promised(dataset: Any) -> Dataset:
             name = type(dataset).__name__
             raise UsageError(f"dataset: {name} has no `{part}` before it is loaded (gantool/game/types.py)")
     callable_as(dataset, "dataset", "split", method="load")
+    _check_shape(dataset.shape)
+    names = dataset.names
+    texts = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+    if not texts or len(set(names)) < len(names):
+        raise UsageError(f"dataset.names must be a tuple of texts, another one for each class, not {names!r}")
     return dataset
+
+
+def _check_shape(shape: Any) -> None:
+    whole = isinstance(shape, tuple | list) and all(isinstance(each, int) and each > 0 for each in shape)
+    if not whole or len(shape) not in (1, 3):
+        raise UsageError(f"dataset.shape must be (C, H, W) of images, or (P,) of points, not {shape!r}")
+    if len(shape) == 3 and shape[2] in (1, 3) and shape[0] > 4:
+        raise UsageError(f"dataset.shape is (C, H, W), and {shape!r} looks like (H, W, C): give the channels first")
 
 
 def loaded(dataset: Dataset, split: str = "train") -> Images:
