@@ -1,5 +1,6 @@
 """Classes and options of the user's own: the page's examples run, and their errors are called theirs."""
 
+import json
 import re
 import shutil
 import sys
@@ -341,7 +342,7 @@ def test_what_a_class_of_ones_own_keeps_in_python_is_told(gantool: Gantool):
     settings = own("my_count", "update", LOOKAHEAD.format(counted=1), "tick_every=1")
     result = gantool("train", *settings, "steps=5")
     sys.modules.pop("my_count")
-    said = "update.count changes from step to step and is no buffer: no checkpoint has it"
+    said = "update.count changes in each step and is no buffer: if later steps go by it, a resumed run goes on"
     assert result.code == 0 and said in " ".join((result.err + result.out).split()), result.err
 
 
@@ -446,17 +447,26 @@ class Mine:
     def __call__(self, trained, dataset): return 1 / 0
 """
 FAILING = """
+import time
 class Mine:
     def __init__(self, folder, step): ...
     def row(self, row):
-        if row["step"] == 7: raise ConnectionError("the server is down")
+        if row["step"] == {step}:
+            time.sleep({late})
+            raise ConnectionError("the server is down")
     def picture(self, step, path): ...
     def close(self): ...
 """
 
 
 @pytest.mark.parametrize(
-    ("group", "body", "saved"), [("metric", BROKEN, 9), ("logger", FAILING, 7)], ids=["metric", "logger"]
+    ("group", "body", "saved"),
+    [
+        ("metric", BROKEN, 9),
+        ("logger", FAILING.format(step=7, late=0), 7),
+        ("logger", FAILING.format(step=9, late=1), 9),  # all else is done by then
+    ],
+    ids=["metric", "logger", "late"],
 )
 def test_steps_before_an_error_of_ones_own_metric_or_logger_are_saved(
     gantool: Gantool, group: str, body: str, saved: int
@@ -473,6 +483,8 @@ def test_steps_before_an_error_of_ones_own_metric_or_logger_are_saved(
     result = gantool("train", *settings, "steps=9")
     sys.modules.pop("my_part")
     assert result.code == 0 and read_status(Path("r"))["step"] == 9, result.err
+    rows = [json.loads(line)["step"] for line in Path("r/metrics.jsonl").read_text().splitlines()]
+    assert rows == list(range(1, 10)) and Path("r/samples/step_00000009.png").is_file()
 
 
 LATE = """

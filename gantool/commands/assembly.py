@@ -143,6 +143,7 @@ class Assembly:
         kind = self.game.begin(self.clock.step)
         self.source.feed()
         self.rounds(kind)
+        self.forgotten()
 
     def round(self) -> None:
         """What a step does on the device."""
@@ -154,7 +155,7 @@ class Assembly:
     def _record_anew(self) -> None:
         """After tensors that a recorded round would know have been replaced."""
         state = State(self.game, {"discriminator": self.d, "generator": self.g}, self.meters, self.device, self.update)
-        self.forgotten = Forgotten(lambda: state.place().plain)
+        self.forgotten = Forgotten(state.plain)
         self.rounds: Callable[[Hashable], None] = lambda kind: self.round()
         self.recorded: dict[str, Rounds] = {}  # way -> rounds that are played in it
         # the whole budget, so that a resumed run decides alike
@@ -182,7 +183,6 @@ class Assembly:
     def prepare(self, steps: int) -> None:
         """Host work ahead of so many steps."""
         self.source.prepare(steps * self.batches_per_step)
-        self.forgotten()
 
     def grid(self) -> Tensor:
         return self.deployed.images(self.shown.latents, self.shown.labels)

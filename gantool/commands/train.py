@@ -1,7 +1,6 @@
 """gantool train: wires a configuration into a run, and writes its folder."""
 
 import logging
-import math
 import signal
 import time
 from contextlib import suppress
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from gantool.commands.stopping import Abandoned, Stop
 from gantool.errors import Diverged, Interrupted, RunError, UsageError
 from gantool.runs.folder import RunFolder
+from gantool.runs.rows import is_better
 
 if TYPE_CHECKING:
     from gantool.engine.watch import Sign
@@ -79,9 +79,13 @@ class Training:
         with self._open(resumed) as self.records:
             with self._progress() as self.progress, self.stop.listening():
                 finished = self.parts.train(self, self.stop.asked)
-            if not finished:
-                self._interrupted()
-            self._finished()
+            try:
+                if not finished:
+                    self._interrupted()
+                self._finished()
+            except Exception as error:  # of what was written in the background
+                self.rescue(error)
+                raise
         return self._value()
 
     # -------------------------------------------------------- what the loop tells (gantool.engine.loop.Observer)
@@ -158,18 +162,16 @@ class Training:
         return warnings
 
     def checkpoint(self) -> None:
-        bad = self.parts.first_bad_weight()
-        if bad is not None:
+        if (bad := self.parts.first_bad_weight()) is not None:
             self.diverged(self.clock.step, bad)
         self.records.checkpoint(self.clock.step, self._state(), self.best, self._place())
 
-    def rescue(self, error: Exception) -> None:
+    def rescue(self, error: BaseException) -> None:
         """Saves the step, unless it diverged or the disk is full; where that cannot be, the error is what is told."""
-        if isinstance(error, RunError) or self.parts.first_bad_weight() is not None:
-            return
         with suppress(Exception):
-            self.records.rescue(self.clock.step, self._state(), self.best, self._place())
-            log.info("step %d is saved: once this is mended, gantool train resume=FOLDER goes on", self.clock.step)
+            if not isinstance(error, RunError) and self.parts.first_bad_weight() is None:
+                self.records.rescue(self.clock.step, self._state(), self.best, self._place())
+                log.info("step %d is saved: once this is mended, gantool train resume=FOLDER goes on", self.clock.step)
 
     def _state(self) -> dict[str, Any]:
         from gantool.runs.checkpoint import FORMAT
@@ -202,7 +204,7 @@ class Training:
         from gantool.runs.records import Records
         from gantool.runs.resume import changed, read_config, stretched
 
-        rows.Rows(self.folder.rows).truncate(self.clock.step)
+        rows.Rows(self.folder.rows).truncate(self.clock.step - self.parts.meters.pending)
         for row in rows.read(self.folder.rows):
             self._seen(row)
             self.last = row
@@ -248,6 +250,8 @@ class Training:
     def _finished(self) -> None:
         from gantool.commands.planning import finished
 
+        if not self.folder.grid(self.clock.step).exists():  # something failed before it
+            self.sample(self.clock.step)
         self._end("done", f"budget of {self.plan.budget(self.clock)} spent")
         finished(self.folder, self.clock, {name: self.last.get(name) for name in self.parts.metrics.columns})
 
@@ -265,11 +269,8 @@ class Training:
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
-        name, mode = self.cfg.best.metric, self.cfg.best.mode
-        value = row.get(name)
-        if value is None or not math.isfinite(value):
-            return False
-        better = self.best is None or (value < self.best["value"] if mode == "min" else value > self.best["value"])
+        name, value = self.cfg.best.metric, row.get(self.cfg.best.metric)
+        better = is_better(value, self.best["value"] if self.best else None, self.cfg.best.mode)
         if better:
             self.best = {"step": self.clock.step, "metric": name, "value": value}
         return better

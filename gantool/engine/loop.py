@@ -97,7 +97,7 @@ class Observer(Protocol):
 
     def checkpoint(self) -> None: ...
 
-    def rescue(self, error: Exception) -> None:
+    def rescue(self, error: BaseException) -> None:
         """What was due after a step has failed; the step itself is whole."""
         ...
 
@@ -150,7 +150,7 @@ def _safe_look(meters: Meters, plan: Plan, clock: Clock, observer: Observer, *ti
     """What a metric or a logger does wrong costs no steps."""
     try:
         return _look(meters, plan, clock, observer, *times)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         observer.rescue(error)
         raise
 
@@ -161,16 +161,18 @@ def _look(meters: Meters, plan: Plan, clock: Clock, observer: Observer, began: f
     `since`: the seconds of training at the last look. Nothing is made up for: what was due several times is done once.
     """
     worth_keeping, now = False, clock.seconds
-    if _row_due(plan, clock, since, last):
+    row = _row_due(plan, clock, since, last)
+    if row:
         means = _read(meters, observer)
         clock.seconds = time.monotonic() - began
         measured = observer.evaluate(clock.step) if last or _due(clock.step, plan.evaluate_every) else {}
         if measured is None:
             return False
-        meters.clear()
         worth_keeping = observer.row(means | measured)
     if last or _due(clock.step, plan.sample_every) or _passed(plan.sample_seconds, since, now):
         observer.sample(clock.step)
+    if row:
+        meters.clear()  # where that failed, a resumed run does it once more
     keep = _due(clock.step, plan.checkpoint_every) or _passed(plan.checkpoint_seconds, since, now)
     if last or worth_keeping or keep:
         observer.checkpoint()

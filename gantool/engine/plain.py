@@ -1,5 +1,6 @@
 """What Python keeps of a step by itself: in no checkpoint, and in a record a constant."""
 
+import itertools
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -13,24 +14,26 @@ LOOKS = 4  # of Forgotten
 
 
 class Forgotten:
-    """Tells, once, of what steps change that no checkpoint has; sought in the first ticks."""
+    """Tells, once, of what each step changes and no checkpoint has; sought in the first steps."""
 
     def __init__(self, look: Callable[[], Mapping[str, Any]]):
-        self.look, self.before, self.left = look, dict[str, Any](), LOOKS
+        self.look, self.seen = look, list[Mapping[str, Any]]()
+        self.left = LOOKS
 
     def __call__(self) -> None:
-        """To be called between steps."""
+        """To be called after each step."""
         if not self.left:
             return
         self.left -= 1
-        now = dict(self.look())
-        name = changed(self.before, now)
-        self.before = now
-        if name:
-            self.left = 0
+        self.seen.append(dict(self.look()))
+        if self.left:
+            return
+        found = [set(changed(*two)) for two in itertools.pairwise(self.seen[1:])]  # the first step makes things
+        self.seen.clear()
+        if name := min(set.intersection(*found), default=None):
             log.warning(
-                "%s changes from step to step and is no buffer: no checkpoint has it, and a resumed run goes on "
-                "otherwise; keep it by register_buffer", name,
+                "%s changes in each step and is no buffer: if later steps go by it, a resumed run goes on otherwise, "
+                "as no checkpoint has it; keep it by register_buffer", name,
             )  # fmt: skip
 
 
@@ -54,9 +57,9 @@ def plain(owners: Mapping[str, object], known: Collection[int]) -> dict[str, Any
     return found
 
 
-def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    """The first attribute that is another number, or a tensor that was written to; not what is made in each step."""
-    return next((name for name, value in after.items() if name in before and _differ(before[name], value)), None)
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Attributes that are another number, or a tensor that was written to; not what is made anew."""
+    return [name for name, value in after.items() if name in before and _differ(before[name], value)]
 
 
 def _kept(value: Any, known: Collection[int], depth: int) -> Any:

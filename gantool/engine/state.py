@@ -48,11 +48,13 @@ class State:
         return {name: tensor for name, tensor in found.items() if known[id(tensor)] == name}
 
     def place(self) -> Place:
-        tensors = self.tensors()
+        return Place({name: tensor.data_ptr() for name, tensor in self.tensors().items()}, self.plain())
+
+    def plain(self) -> dict[str, Any]:
+        """What Python keeps beside the tensors (gantool.engine.plain)."""
         parts = {name: part for name, part in self.game.named_modules() if name and not name.startswith("source")}
-        owners = parts | ({"update": self.update} if self.update else {})
-        known = {id(tensor) for tensor in tensors.values()}
-        return Place({name: tensor.data_ptr() for name, tensor in tensors.items()}, plain(owners, known))
+        owners = parts | ({"update": self.update} if self.update is not None else {})
+        return plain(owners, {id(tensor) for tensor in self.tensors().values()})
 
     def moved(self, before: Place) -> str | None:
         """What a record made before would not find: a tensor that lies elsewhere or is new, another number in Python.
@@ -64,7 +66,7 @@ class State:
         if found:
             return f"makes {found} anew, instead of writing to it"
         kept = changed(before.plain, here.plain)
-        return f"changes {kept}, which is no buffer: a record would keep it as it is" if kept else None
+        return f"changes {kept[0]}, which is no buffer: register_buffer makes it one" if kept else None
 
     def copy(self) -> Saved:
         """Of all that a checkpoint would hold of them and a step can write to."""

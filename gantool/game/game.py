@@ -70,20 +70,21 @@ class Game(nn.Module):
 
         Raises UsageError where the networks or the state of any other trick differ.
         """
-        mine = self.state_dict()
-        before, now = _tricks_in(state), _tricks_in(mine)
-        for trick, name in (key.split(".", 2)[1:] for key in state.keys() - mine if key.startswith("tricks.")):
-            if trick in self.tricks:
-                raise UsageError(
-                    f"trick.{trick} has saved {name}, which it lacks now: let it register buffers in __init__ or ready"
-                )
-        gone = tuple(f"tricks.{name}." for name in before - now)
+        before, now = _tricks_in(state), _tricks_in(self.state_dict())
+        gone = tuple(f"tricks.{name}." for name in before - set(self.tricks))
         new = tuple(f"tricks.{name}." for name in now - before)
         try:
             kept = {name: value for name, value in state.items() if not name.startswith(gone)}
             missing, unexpected = self.load_state_dict(kept, strict=False)
             odd = [name for name in missing if not name.startswith(new)] + unexpected
             reason = f"{odd[0]} is in one of them only" if odd else ""
+            late = [name.split(".", 2)[1:] for name in unexpected if name.startswith("tricks.")]
+            if late and not [name for name in odd if not name.startswith("tricks.")]:
+                raise UsageError(
+                    "trick.{} has saved {}, which it lacks now: let it register buffers in __init__ or ready".format(
+                        *late[0]
+                    )
+                )
         except RuntimeError as error:
             reason = _sizes(str(error).split("\n\t")[1].rstrip(".") if "\n\t" in str(error) else str(error))
         if reason:

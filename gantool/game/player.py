@@ -108,10 +108,12 @@ class Player:
         self.clock.now.copy_(state["steps"])
         self.previous = [each.to(self.clock.now.device).clone() for each in state.get("previous", [])]
         if state["kind"] == type(self.optimizer).__name__:
-            if len(state["moments"]) not in (0, len(self.parameters)):
+            known, here = state["moments"].keys(), range(len(self.parameters))
+            every = type(self.optimizer).__module__.startswith("torch.optim") and known  # has it moments of all?
+            if known - here or (every and here - known):
                 raise UsageError(
-                    f"the saved optimiser moves {len(state['moments'])} tensors of weights and this configuration's "
-                    f"{len(self.parameters)}: go on with the layers frozen that were, or begin another run"
+                    f"the saved optimiser moves {len(known)} tensors of weights and this configuration's {len(here)}: "
+                    "go on with the layers frozen that were, or begin another run"
                 )
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})

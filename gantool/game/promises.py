@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from gantool.errors import UsageError
 from gantool.game.hooks import Objective, Trick
-from gantool.game.types import Verdict
 
 ROW = ("step", "images", "seconds", "images_per_second", "component", "measured")  # in each row, beside a step's own
 
@@ -39,6 +38,8 @@ def callable_as(owner: object, said: str, *arguments: str, method: str = "__call
         raise UsageError(f"{told} has no {method}{given}")
     try:
         inspect.signature(called).bind(*arguments, **named)
+    except ValueError:  # written in C, without a signature to read
+        return
     except TypeError as error:
         of = "" if method == "__call__" else f".{method}"
         raise UsageError(f"{told}{of} cannot be called with {given}: {error}") from error
@@ -63,11 +64,11 @@ def latents(prior: Any, n: int, dim: int) -> None:
         raise UsageError(f"prior: {name} must give float32 {[n, dim]}, n latents, and gives {_kind(drawn)}")
 
 
-def a_verdict(given: Any, n: int, critic: object) -> Verdict:
+def a_verdict(given: Any, n: int, critic: object) -> Any:
     """Raises UsageError unless a discriminator gave Verdict(logits, features) of n examples."""
-    if not isinstance(given, Verdict):
+    if not hasattr(given, "logits") or not hasattr(given, "features"):
         raise UsageError(f"{_named(critic)} must give Verdict(logits, features), and gives {_article(given)}")
-    for name, value in given._asdict().items():
+    for name, value in (("logits", given.logits), ("features", given.features)):
         if not isinstance(value, Tensor) or value.dim() < 2 or len(value) != n:
             raise UsageError(f"{_named(critic)} must give {name} {[n, '...']}, a row an example, not {_kind(value)}")
     return given

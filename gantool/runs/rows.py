@@ -62,6 +62,13 @@ def kind(column: str) -> Literal["counter", "loss", "player", "metric"]:
     return "player" if column.startswith(("d_", "g_")) else "metric"
 
 
+def is_better(value: float | None, best: float | None, mode: str) -> bool:
+    """Than the best so far, if there is one; what is not finite never is."""
+    if value is None or not math.isfinite(value):
+        return False
+    return best is None or (value < best if mode == "min" else value > best)
+
+
 def results(row: dict[str, Any]) -> dict[str, float]:
     """The losses and metrics of a row that have a number: what tables show of it."""
     shown = {name: value for name, value in row.items() if kind(name) in ("loss", "metric")}
