@@ -1,6 +1,6 @@
 """What gantool tells a person instead of a traceback. The floor under all others; imports nothing."""
 
-OWN: set[str] = set()  # classes of the user's own that this command has built something of
+OWN: set[str] = set()  # classes of the user's own that this job has built something of
 
 
 class UsageError(Exception):

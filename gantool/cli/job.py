@@ -19,7 +19,7 @@ from gantool.cli.bugs import report_bug
 from gantool.cli.errors import Report, explain
 from gantool.commands.results import HOW
 from gantool.config import resolvers  # noqa: F401  registers them, in every worker too
-from gantool.errors import Busy, Diverged, RunError, UsageError
+from gantool.errors import OWN, Busy, Diverged, RunError, UsageError
 from gantool.runs import status
 from gantool.runs.call import Call
 from gantool.runs.claim import claimed
@@ -63,6 +63,7 @@ class Job:
     def __call__(self, cfg: DictConfig) -> Any:
         if Job.stopped == self.launch:
             raise KeyboardInterrupt
+        OWN.clear()
         hydra = HydraConfig.get()
         if hydra.runtime.cwd not in sys.path:  # last, so that it shadows nothing: there the user's own classes are
             sys.path.append(hydra.runtime.cwd)

@@ -19,7 +19,6 @@ from gantool.cli.errors import NO_TRIAL, Asked, explain, show
 from gantool.cli.job import COMPARED, KEEP_FOLDER, Folders, Job, Stopped
 from gantool.cli.prepared import prepared
 from gantool.config.schema import conf_dir
-from gantool.errors import OWN
 from gantool.runs import curves, growth, resume, sweep, told
 from gantool.runs.call import Call
 from gantool.runs.folder import RunFolder
@@ -32,7 +31,6 @@ def run(command: str, argv: Sequence[str]) -> int:
     """Run a command of Hydra's kind. Whatever happens is said in a sentence, and is in the exit code."""
     asked, mark, stopped = Asked(command=command), secrets.token_hex(4), False
     Folders.forget()
-    OWN.clear()
     try:
         flags, overrides = arguments.split(argv)
         asked = Asked(tuple(overrides), (conf_dir(), *map(Path, arguments.config_dirs(flags))), command)
