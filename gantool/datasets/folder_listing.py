@@ -116,7 +116,7 @@ def _images(root: Path) -> list[File]:
     unread = [file.path for file in files if os.path.splitext(file.path)[1].lower() in UNREAD]
     if unread:
         first, more = readable(unread[0]), f" and {len(unread) - 1} more" if len(unread) > 1 else ""
-        logger.warning("'%s'%s, of kinds that are not read, are left out: convert them", first, more)
+        logger.warning("left out, being of kinds that are not read: '%s'%s; convert them", first, more)
     return images
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gantool.errors import UsageError
-from gantool.game.promises import callable_as
+from gantool.game.promises import callable_as, kind_of
 from gantool.game.types import Dataset, Images
 
 SPLITS = ("train", "test")
@@ -113,7 +113,7 @@ def loaded(dataset: Dataset, split: str = "train") -> Images:
     pixels, labels = images.pixels, images.labels
     if not isinstance(pixels, Tensor) or (pixels.dim(), pixels.dtype) not in ((4, torch.uint8), (2, torch.float32)):
         raise UsageError(
-            f"{said} gives pixels of {_kind(pixels)}: images must be uint8 (M, C, H, W), and points float32 (M, P)"
+            f"{said} gives pixels of {kind_of(pixels)}: images must be uint8 (M, C, H, W), and points float32 (M, P)"
         )
     if not len(pixels):
         raise UsageError(f"{said} gives no example: a dataset without that split must raise an error that says so")
@@ -123,7 +123,7 @@ def loaded(dataset: Dataset, split: str = "train") -> Images:
         )
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (len(pixels),):
         raise UsageError(
-            f"{said} gives labels of {_kind(labels)}: they must be int64 ({len(pixels)},), one an example, "
+            f"{said} gives labels of {kind_of(labels)}: they must be int64 ({len(pixels)},), one an example, "
             "and all -1 where there are no classes"
         )
     if len(labels) and (labels.min() < -1 or labels.max() >= images.num_classes):
@@ -134,10 +134,6 @@ def loaded(dataset: Dataset, split: str = "train") -> Images:
     if tuple(images.names) != tuple(dataset.names):
         raise UsageError(f"{said} names {len(images.names)} classes, and dataset.names others: let them be the same")
     return images
-
-
-def _kind(value: Any) -> str:
-    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
 
 
 def hide_labels(images: Images, keep: int | None, seed: int, key: str = "labels") -> Images:

@@ -61,7 +61,7 @@ def latents(prior: Any, n: int, dim: int) -> None:
     drawn = prior(n, dim, generator=torch.Generator().manual_seed(0))
     if not isinstance(drawn, Tensor) or drawn.shape != (n, dim) or drawn.dtype != torch.float32:
         name = type(prior).__name__
-        raise UsageError(f"prior: {name} must give float32 {[n, dim]}, n latents, and gives {_kind(drawn)}")
+        raise UsageError(f"prior: {name} must give float32 {[n, dim]}, n latents, and gives {kind_of(drawn)}")
 
 
 def a_verdict(given: Any, n: int, critic: object) -> Any:
@@ -70,7 +70,7 @@ def a_verdict(given: Any, n: int, critic: object) -> Any:
         raise UsageError(f"{_named(critic)} must give Verdict(logits, features), and gives {_article(given)}")
     for name, value in (("logits", given.logits), ("features", given.features)):
         if not isinstance(value, Tensor) or value.dim() < 2 or len(value) != n:
-            raise UsageError(f"{_named(critic)} must give {name} {[n, '...']}, a row an example, not {_kind(value)}")
+            raise UsageError(f"{_named(critic)} must give {name} {[n, '...']}, a row an example, not {kind_of(value)}")
     return given
 
 
@@ -78,7 +78,7 @@ def one_each(given: Any, n: int, generator: object) -> Tensor:
     """Raises UsageError unless a generator gave n examples, as numbers with a fraction."""
     if isinstance(given, Tensor) and given.dim() > 1 and len(given) == n and given.is_floating_point():
         return given
-    raise UsageError(f"{_named(generator)} must give {n} examples for {n} latents, and gives {_kind(given)}")
+    raise UsageError(f"{_named(generator)} must give {n} examples for {n} latents, and gives {kind_of(given)}")
 
 
 def examples(fake: Tensor, real: Tensor, generator: object) -> Tensor:
@@ -94,7 +94,7 @@ def pair(given: Any, owner: object, what: str) -> tuple[Tensor, Tensor]:
     if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(each, Tensor) for each in given):
         one, other = given
         return one, other
-    raise UsageError(f"{type(owner).__name__}.{what} must give two tensors, and gives {_kind(given)}")
+    raise UsageError(f"{type(owner).__name__}.{what} must give two tensors, and gives {kind_of(given)}")
 
 
 def real_batches(told: Any, update: object) -> int:
@@ -128,7 +128,8 @@ def _named(owner: object) -> str:
     return f"{type(owner).__name__}.forward()" if isinstance(owner, nn.Module) else type(owner).__name__
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """`torch.float32 [8, 2]`, or `a list`."""
     return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else _article(value)
 
 
