@@ -26,6 +26,8 @@ class Layers(nn.Module):
             self.a.requires_grad_(False)
         if kind == "complex":
             self.c = nn.Parameter(torch.ones(8, dtype=torch.complex64))
+        if kind == "sparse":
+            self.register_buffer("graph", torch.eye(8).to_sparse(), persistent=False)
         if kind in ("tied", "twice"):
             self.b.weight = self.a.weight
         if kind == "twice":
@@ -140,6 +142,38 @@ def test_a_run_does_not_go_on_with_other_layers_frozen(gantool: Gantool):
 )
 def test_what_networks_of_ones_own_give_wrongly_is_said_of_them(gantool: Gantool, g: str, d: str, said: str):
     assert said in trained_by(gantool, g, d, "compile=off")[0]
+
+
+def test_a_buffer_without_storage_is_no_hindrance(gantool: Gantool):
+    assert trained_by(gantool, "sparse", "sparse", "steps=6", "compile=off")[1]
+
+
+MATRICES = """
+import torch
+class Mine(torch.optim.Optimizer):
+    def __init__(self, params, lr=0.01):
+        super().__init__(params, {"lr": lr})
+    @torch.no_grad()
+    def step(self):
+        for weight in self.param_groups[0]["params"]:
+            if weight.dim() > 1:
+                self.state[weight].setdefault("mean", torch.zeros_like(weight)).lerp_(weight.grad, 0.1)
+            weight.sub_(weight.grad, alpha=0.01)
+"""
+
+
+def test_an_optimiser_that_remembers_only_matrices_goes_on(gantool: Gantool):
+    """As Muon does; not all that it moves has a moment."""
+    Path("my_step.py").write_text(MATRICES, "utf-8")
+    Path("mine/optimizer").mkdir(parents=True)
+    player = "  _target_: my_step.Mine\n  lr: 0.01\n  schedule: null\n"
+    text = f"# Mine. Source: this test.\ngenerator:\n{player}discriminator:\n{player}"
+    Path("mine/optimizer/matrices.yaml").write_text(text, "utf-8")
+    quick = ("dataset=ring", "batch_size=8", "logger=[]", "compile=off", "hydra.run.dir=r", "optimizer=matrices")
+    for steps in (2, 4):
+        result = gantool("train", "--config-dir", "mine", "trust=[my_step]", *quick, f"steps={steps}")
+        assert result.code == 0, result.err
+    sys.modules.pop("my_step")
 
 
 def test_layers_that_cannot_be_trained_or_copied_are_told(gantool: Gantool):
