@@ -154,9 +154,9 @@ def test_a_metric_of_ones_own_gives_whatever_is_a_number(tmp_path: Path, value: 
 
 
 def test_a_metric_that_gives_no_number_is_named() -> None:
-    for value, kind in ((torch.zeros(2), "Tensor"), (None, "NoneType"), ([1.0], "list"), ("high", "str")):
+    for value, kind in ((torch.zeros(2), "torch.float32 (2,)"), (None, "None"), ([1.0], "a list"), ("high", "a str")):
         said = refusal(numbers_of, {"mine": 0.5, "other": value})
-        assert said == f"metric.own gives no number as other, but a {kind}: return what float() takes"
+        assert said == f"metric.own gives {kind} as other: return what float() takes"
     assert refusal(numbers_of, 0.5) == "metric.own gives a float: return a dictionary, column: number"
     assert "metric.own gives third, which its `columns` do not name" in refusal(numbers_of, {"third": 1.0})
 

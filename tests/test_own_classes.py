@@ -65,7 +65,7 @@ def test_a_dataset_of_ones_own_that_breaks_its_promise_is_named(gantool: Gantool
     for split in ("train", "test"):
         own = ("--config-dir", "mine", "trust=[my_data]", "dataset=points", f"dataset.wrong={split}")
         result = gantool("train", *own, "metric=[memorization]", "steps=1", "batch_size=4")
-        assert result.code == 2 and f"dataset.load('{split}') gives pixels of torch.float64" in result.err, result.err
+        assert result.code == 2 and f"dataset.load('{split}') gives torch.float64" in result.err, result.err
         assert [file for file in files(tmp_path) if "__pycache__" not in file] == before
 
 
@@ -134,7 +134,7 @@ class Mine(Objective):
         (
             "on_fake.logits",
             "{}",
-            "Mine.g_loss must give one number, a tensor without dimensions, not a tensor of shape",
+            "Mine.g_loss must give one number, a tensor without dimensions, not torch.float32",
         ),
         ("on_fake.logits.mean().detach()", "{}", "Mine.g_loss depends on no weight that learns"),
         ("None", "{}", "Mine.g_loss must give one number, a tensor without dimensions, not None"),
@@ -193,8 +193,8 @@ class Mine:
 @pytest.mark.parametrize(
     ("more", "given", "said"),
     [
-        (", generator=None", "torch.zeros(n, dim + 1)", "prior: Mine must give float32 [2, 64], n latents, and gives"),
-        (", generator=None", "torch.zeros(n, dim).double()", "gives torch.float64 [2, 64]"),
+        (", generator=None", "torch.zeros(n, dim + 1)", "prior: Mine must give float32 (2, 64), n latents, and gives"),
+        (", generator=None", "torch.zeros(n, dim).double()", "gives torch.float64 (2, 64)"),
         (", generator=None", "None", "gives None"),
         ("", "torch.zeros(n, dim)", "prior: Mine cannot be called with (n, dim, generator): got an unexpected keyword"),
     ],
@@ -356,7 +356,7 @@ class Mine(Trick):
     [
         ("d_penalty(self, turn, on_real, on_fake)", "on_real.logits ** 2", "Mine.d_penalty must give one number"),
         ("g_penalty(self, turn, on_fake)", "0.5", "Mine.g_penalty must give one number, a tensor"),
-        ("targets(self, real, fake)", "real", "Mine.targets() must give two tensors, and gives torch.float32 [8]"),
+        ("targets(self, real, fake)", "real", "Mine.targets() must give two tensors, and gives torch.float32 (8,)"),
         ("replay(self, fake, label)", "None", "Mine.replay() must give two tensors, and gives None"),
         ("after_d(self)", "None", "trick.my_trick: Mine.after_d cannot be called with (nets): too many positional"),
     ],

@@ -134,9 +134,9 @@ def test_a_run_does_not_go_on_with_other_layers_frozen(gantool: Gantool):
 @pytest.mark.parametrize(
     ("g", "d", "said"),
     [
-        ("plain", "bare", "D.forward() must give Verdict(logits, features), and gives a Tensor"),
-        ("plain", "flat", "D.forward() must give logits [8, '...'], a row an example, not torch.float32 [8]"),
-        ("wide", "plain", "Mine.forward() must give examples of the data's shape [2], and gives [3]"),
+        ("plain", "bare", "D.forward() must give Verdict(logits, features), and gives torch.float32 (8, 1)"),
+        ("plain", "flat", "D.forward() must give logits (8, ...), a row an example, not torch.float32 (8,)"),
+        ("wide", "plain", "Mine.forward() must give examples of the data's shape (2,), and gives (3,)"),
         ("none", "plain", "Mine.forward() must give 256 examples for 256 latents, and gives None"),
     ],
 )

@@ -12,7 +12,7 @@ from gantool.engine.deploy import Deployed
 from gantool.engine.random import set_seed
 from gantool.errors import UsageError
 from gantool.game.images import fingerprint, loaded
-from gantool.game.promises import callable_as
+from gantool.game.promises import callable_as, kind_of
 from gantool.game.types import Dataset, Images, Metric
 from gantool.runs import status
 from gantool.runs.rows import kind, plain
@@ -103,7 +103,7 @@ def _facts(name: str, metric: Metric) -> dict[str, Any]:
 def _numbers(name: str, values: Any, columns: Collection[str]) -> dict[str, float]:
     """What a metric gives as plain numbers: it may be the user's own, and give NumPy's or torch's."""
     if not isinstance(values, Mapping):
-        raise UsageError(f"metric.{name} gives a {type(values).__name__}: return a dictionary, column: number")
+        raise UsageError(f"metric.{name} gives {kind_of(values)}: return a dictionary, column: number")
     stray = values.keys() - set(columns)
     if stray:
         raise UsageError(f"metric.{name} gives {', '.join(stray)}, which its `columns` do not name: mend them")
@@ -112,9 +112,8 @@ def _numbers(name: str, values: Any, columns: Collection[str]) -> dict[str, floa
         try:
             found[column] = value if isinstance(value, int) else float(value)
         except (TypeError, ValueError, RuntimeError) as error:  # the last is torch's, for several elements
-            raise UsageError(
-                f"metric.{name} gives no number as {column}, but a {type(value).__name__}: return what float() takes"
-            ) from error
+            given = kind_of(value)
+            raise UsageError(f"metric.{name} gives {given} as {column}: return what float() takes") from error
     return found
 
 

@@ -108,12 +108,12 @@ def loaded(dataset: Dataset, split: str = "train") -> Images:
     images, said = dataset.load(split), f"dataset.load({split!r})"
     if not isinstance(images, Images):
         raise UsageError(
-            f"{said} gives a {type(images).__name__}: return gantool.game.types.Images(pixels, labels, names)"
+            f"{said} gives {kind_of(images)}: return gantool.game.types.Images(pixels, labels, names)"
         )
     pixels, labels = images.pixels, images.labels
     if not isinstance(pixels, Tensor) or (pixels.dim(), pixels.dtype) not in ((4, torch.uint8), (2, torch.float32)):
         raise UsageError(
-            f"{said} gives pixels of {kind_of(pixels)}: images must be uint8 (M, C, H, W), and points float32 (M, P)"
+            f"{said} gives {kind_of(pixels)} as pixels: images must be uint8 (M, C, H, W), and points float32 (M, P)"
         )
     if not len(pixels):
         raise UsageError(f"{said} gives no example: a dataset without that split must raise an error that says so")
@@ -123,7 +123,7 @@ def loaded(dataset: Dataset, split: str = "train") -> Images:
         )
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (len(pixels),):
         raise UsageError(
-            f"{said} gives labels of {kind_of(labels)}: they must be int64 ({len(pixels)},), one an example, "
+            f"{said} gives {kind_of(labels)} as labels: they must be int64 ({len(pixels)},), one an example, "
             "and all -1 where there are no classes"
         )
     if len(labels) and (labels.min() < -1 or labels.max() >= images.num_classes):

@@ -17,8 +17,9 @@ def one_number(value: Any, owner: object, what: str) -> Tensor:
     """Raises UsageError unless `value`, which `owner.what` gave, is a tensor of one number without dimensions."""
     if isinstance(value, Tensor) and value.dim() == 0:
         return value
-    got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else _article(value)
-    raise UsageError(f"{type(owner).__name__}.{what} must give one number, a tensor without dimensions, not {got}")
+    raise UsageError(
+        f"{type(owner).__name__}.{what} must give one number, a tensor without dimensions, not {kind_of(value)}"
+    )
 
 
 def learnable(loss: Tensor, owner: object, what: str) -> Tensor:
@@ -61,16 +62,16 @@ def latents(prior: Any, n: int, dim: int) -> None:
     drawn = prior(n, dim, generator=torch.Generator().manual_seed(0))
     if not isinstance(drawn, Tensor) or drawn.shape != (n, dim) or drawn.dtype != torch.float32:
         name = type(prior).__name__
-        raise UsageError(f"prior: {name} must give float32 {[n, dim]}, n latents, and gives {kind_of(drawn)}")
+        raise UsageError(f"prior: {name} must give float32 ({n}, {dim}), n latents, and gives {kind_of(drawn)}")
 
 
 def a_verdict(given: Any, n: int, critic: object) -> Any:
     """Raises UsageError unless a discriminator gave Verdict(logits, features) of n examples."""
     if not hasattr(given, "logits") or not hasattr(given, "features"):
-        raise UsageError(f"{_named(critic)} must give Verdict(logits, features), and gives {_article(given)}")
+        raise UsageError(f"{_named(critic)} must give Verdict(logits, features), and gives {kind_of(given)}")
     for name, value in (("logits", given.logits), ("features", given.features)):
         if not isinstance(value, Tensor) or value.dim() < 2 or len(value) != n:
-            raise UsageError(f"{_named(critic)} must give {name} {[n, '...']}, a row an example, not {kind_of(value)}")
+            raise UsageError(f"{_named(critic)} must give {name} ({n}, ...), a row an example, not {kind_of(value)}")
     return given
 
 
@@ -85,7 +86,7 @@ def examples(fake: Tensor, real: Tensor, generator: object) -> Tensor:
     """Raises UsageError unless what a generator gave is of the shape of the data."""
     if fake.shape[1:] == real.shape[1:]:
         return fake
-    shape, got = list(real.shape[1:]), list(fake.shape[1:])
+    shape, got = tuple(real.shape[1:]), tuple(fake.shape[1:])
     raise UsageError(f"{_named(generator)} must give examples of the data's shape {shape}, and gives {got}")
 
 
@@ -111,7 +112,7 @@ def real_batches(told: Any, update: object) -> int:
 def columns(stats: Any, update: object) -> dict[str, Tensor]:
     """Raises UsageError where an update does not give what is logged of a step."""
     if not isinstance(stats, dict) or not stats:
-        got = "an empty one" if isinstance(stats, dict) else _article(stats)
+        got = "an empty one" if isinstance(stats, dict) else kind_of(stats)
         raise UsageError(f"update: {type(update).__name__} must give a dictionary, column: number, not {got}")
     new_names(stats, ROW, update)
     return {name: one_number(value, update, f"__call__()[{name!r}]") for name, value in stats.items()}
@@ -129,9 +130,8 @@ def _named(owner: object) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """`torch.float32 [8, 2]`, or `a list`."""
-    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else _article(value)
-
-
-def _article(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    """`torch.float32 (8, 2)`, `None` or `a list`."""
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
