@@ -107,9 +107,7 @@ def loaded(dataset: Dataset, split: str = "train") -> Images:
     """A split of a dataset, which may be the user's own: UsageError where it is not what `Images` promises."""
     images, said = dataset.load(split), f"dataset.load({split!r})"
     if not isinstance(images, Images):
-        raise UsageError(
-            f"{said} gives {kind_of(images)}: return gantool.game.types.Images(pixels, labels, names)"
-        )
+        raise UsageError(f"{said} gives {kind_of(images)}: return gantool.game.types.Images(pixels, labels, names)")
     pixels, labels = images.pixels, images.labels
     if not isinstance(pixels, Tensor) or (pixels.dim(), pixels.dtype) not in ((4, torch.uint8), (2, torch.float32)):
         raise UsageError(
