@@ -1,11 +1,16 @@
 """Whatever is typed wrongly is one sentence and exit code 2, and leaves nothing behind."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
+from conftest import Compose
+from gantool.cli.words import MEANT
+from gantool.config.schema import conf_dir
 
 MISTAKES = [
     (["optimizer.lrr=1"], ["unknown key 'optimizer.lrr'", "choices: discriminator, generator"]),
@@ -49,9 +54,15 @@ MISTAKES = [
     (["trick=[ema],[]"], ["is several values: add -m to run each of them"]),
     (["--nonsense"], ["no flag --nonsense; settings have no dashes: nonsense=VALUE"]),
     (["--steps", "100"], ["settings have no dashes: steps=100"]),
+    (["--batch-size", "100"], ["there is no flag --batch-size; settings have no dashes: batch_size=100"]),
     (["optimizer.lr=1e-4"], ["did you mean optimizer.generator.lr or optimizer.discriminator.lr?"]),
     (["lr=0.1"], ["unknown key 'lr'", "did you mean optimizer.discriminator.lr or optimizer.generator.lr?"]),
     (["half_life=3"], ["did you mean trick.ema.half_life?"]),
+    (["ema=true"], ["unknown key 'ema'", "did you mean trick=[ema]?"]),
+    (["wgan_gp=true"], ["did you mean objective=wgan_gp?"]),
+    (["epochs=3"], ["unknown key 'epochs'", "did you mean steps=... (updates of G) or images=..."]),
+    (["n_critic=5"], ["did you mean update.discriminator_steps=...?"]),
+    (["architecture.nz=100"], ["unknown key 'architecture.nz'", "did you mean architecture.latent_dim=...?"]),
     (["dataset=my_images"], ["dataset=folder dataset.path=FOLDER"]),
     (["seed=1", "--batch_size=7", "steps=2"], ["settings have no dashes: batch_size=7"]),
     (["--experimental-rerun", "x"], ["is not offered"]),
@@ -98,6 +109,17 @@ def test_mistake_is_one_sentence_and_leaves_nothing(gantool: Gantool, tmp_path: 
     assert "Traceback" not in result.err and "HYDRA_FULL_ERROR" not in result.err
     assert "gantool train: " in result.err and len(result.err.splitlines()) <= 9
     assert files(tmp_path) == []
+
+
+def test_what_others_call_a_setting_leads_to_one_that_there_is(compose: Compose):
+    tricks = "trick=[gradient_penalty,weight_clipping,label_smoothing]"
+    config = compose("architecture=dcgan", "dataset=folder", "dataset.path=x", tricks, "+resume=''")
+    for word, setting in MEANT.items():
+        assert word not in config
+        for key in re.findall(r"([\w.]+)=", setting.replace("hydra.run.dir=", "")):
+            parent, _, name = key.rpartition(".")
+            there = OmegaConf.select(config, parent) if parent else config
+            assert name in there or (conf_dir() / key).is_dir(), (word, key)
 
 
 MY_FILES = {

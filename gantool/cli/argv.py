@@ -53,6 +53,7 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             raise UsageError(f"tab completion is installed for all commands at once: gantool {token} install=bash")
         elif token.partition("=")[0] not in FLAGS:
             key, _, value = token.lstrip("-").partition("=")
+            key = key.replace("-", "_")
             value = value or (rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else "VALUE")
             raise UsageError(f"there is no flag {token.partition('=')[0]}; settings have no dashes: {key}={value}")
         else:

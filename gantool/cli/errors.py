@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from gantool.cli.argv import PATHS
 from gantool.cli.choices import below_keys, groups_of, hint, options, owners, places
+from gantool.cli.words import MEANT
 from gantool.config.schema import LISTS
 from gantool.errors import Interrupted, RunError, UsageError
 from gantool.runs.folder import DISK_FULL, REFUSED
@@ -218,6 +219,8 @@ def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
     if "." not in key and asked.folders:
         groups = groups_of(asked.folders[0], asked.command)
         found = places(key, groups - {"experiment"}, asked.folders)
+        chosen = [group for group in sorted(groups) if key in options(group, asked.folders)]
+        found += [f"{group}=[{key}]" if group in LISTS else f"{group}={key}" for group in chosen]
         if found:
             return f"unknown key {key!r}\n  did you mean {' or '.join(found[:_FEW])}?"
         choices |= groups
@@ -225,7 +228,10 @@ def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
         found = places(below[-1], groups_of(asked.folders[0], asked.command) - {"experiment"}, asked.folders)
         if found:
             return f"unknown key {key!r}: {group} holds one value\n  did you mean {' or '.join(found[:_FEW])}?"
-    return f"unknown key {key!r}\n  {hint(key.rpartition('.')[2], choices)}"
+    word = key.rpartition(".")[2]
+    if word in MEANT and asked.command in ("train", "bench"):
+        return f"unknown key {key!r}\n  did you mean {MEANT[word]}?"
+    return f"unknown key {key!r}\n  {hint(word, choices)}"
 
 
 def _bad_yaml(error: Any) -> str:
