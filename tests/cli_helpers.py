@@ -29,7 +29,7 @@ Gantool = Callable[..., Result]
 
 @pytest.fixture(name="gantool")
 def gantool_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Iterator[Gantool]:
-    """`gantool("train", "seed=1")` in an empty folder; the process's logging and paths are put back afterwards."""
+    """`gantool("train", "seed=1")` in an empty folder; the process's logging, paths and modules are put back."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     root = logging.getLogger()
@@ -42,6 +42,9 @@ def gantool_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
 
     yield run
     root.handlers[:], root.level, logging.raiseExceptions = before
+    for name, module in list(sys.modules.items()):
+        if str(vars(module).get("__file__")).startswith(str(tmp_path)):
+            del sys.modules[name]  # the next test may have a file of that name too
 
 
 TINY = (

@@ -22,10 +22,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 import gantool.config.resolvers  # noqa: F401 (registers what the YAML files call)
 from gantool.config.schema import conf_dir
 from gantool.engine import precision
-from gantool.runs import curves
+from gantool.runs import curves, pictures
 
 Compose = Callable[..., DictConfig]
-DRAW, COMPARE = curves.draw, curves.compare
+DRAW, COMPARE, SCATTER = curves.draw, curves.compare, pictures.scatter
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -122,19 +122,28 @@ def on_the_cpu(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_curves() -> Iterator[None]:
-    """Runs and sweeps do not draw their curves, which takes longer than a few steps; see `with_curves`."""
+def no_plots() -> Iterator[None]:
+    """No curves, and points as two pixels each: matplotlib takes longer than a few steps; see `with_plots`."""
+
+    def pixels(points: torch.Tensor, reference: torch.Tensor | None, path: Path, **lines: Any) -> None:
+        if any(each is not None for each in lines.values()):
+            SCATTER(points, reference, path, **lines)
+        else:
+            pictures.grid(points[:, None, None] / 4, 20, path, cell=1)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gantool.runs.curves.draw", lambda rows, path, title: None)
         patch.setattr("gantool.runs.curves.compare", lambda settings, path: False)
+        patch.setattr("gantool.runs.pictures.scatter", pixels)
         yield
 
 
 @pytest.fixture
-def with_curves(no_curves: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But those of this test do."""
+def with_plots(no_plots: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But this test has them."""
     monkeypatch.setattr("gantool.runs.curves.draw", DRAW)
     monkeypatch.setattr("gantool.runs.curves.compare", COMPARE)
+    monkeypatch.setattr("gantool.runs.pictures.scatter", SCATTER)
 
 
 @pytest.fixture

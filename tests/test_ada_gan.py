@@ -363,7 +363,7 @@ def test_a_run_is_several_games_one_after_the_other(gantool: Gantool) -> None:
     assert float(last["meta"]["weights"].sum()) == pytest.approx(1)
 
 
-@pytest.mark.usefixtures("with_curves")
+@pytest.mark.usefixtures("with_plots")
 def test_rows_status_and_log_say_which_component_is_trained(gantool: Gantool) -> None:
     done = gantool("train", *RING, *TINY, "metric=[modes]", "hydra.run.dir=run")
     assert done.code == 0, done.err

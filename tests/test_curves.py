@@ -10,7 +10,7 @@ from PIL import Image
 from cli_helpers import Gantool, gantool_fixture  # noqa: F401 (it is a fixture)
 from gantool.runs import curves
 
-pytestmark = pytest.mark.usefixtures("with_curves")
+pytestmark = pytest.mark.usefixtures("with_plots")
 
 
 def pixels(path):

@@ -12,6 +12,8 @@ from PIL import Image
 from gantool.runs import curves, pictures
 from gantool.runs.headings import headings, text_of
 
+pytestmark = pytest.mark.usefixtures("with_plots")
+
 
 def pixels(path):
     with Image.open(path) as image:
@@ -68,7 +70,7 @@ def test_floats_from_minus_one_to_one_are_black_to_white(tmp_path):
     assert pixels(tmp_path / "grid.png")[2, 2::34].tolist() == [0, 0, 128, 255, 255, 128]
 
 
-def test_equal_numbers_give_equal_bytes_and_no_scratch_files(tmp_path, with_curves):
+def test_equal_numbers_give_equal_bytes_and_no_scratch_files(tmp_path):
     images, points = torch.rand(7, 1, 8, 8), torch.randn(50, 2)
     rows = [{"step": step, "images": 64 * step, "d_loss": 1 / step, "g_loss": step, "fid": 3} for step in range(1, 50)]
     for name in ("a", "b"):

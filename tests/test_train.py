@@ -19,7 +19,6 @@ from gantool.config.build import Builder
 from gantool.engine.loop import Clock, Plan
 from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
-from gantool.runs.pictures import grid
 
 
 def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *signals: signal.Signals) -> Any:
@@ -36,7 +35,7 @@ def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *signals: signal.
     return step
 
 
-@pytest.mark.usefixtures("with_curves")
+@pytest.mark.usefixtures("with_plots")
 def test_a_run_writes_what_outputs_readme_promises(gantool: Gantool) -> None:
     done = gantool("train", *TINY, "steps=20", "trick=[ema]", "metric=[modes]", "logger=[tensorboard]")
     assert done.code == 0, done.err
@@ -138,13 +137,10 @@ def test_minutes_end_a_run(gantool: Gantool, a_step_takes: Callable[[float], Non
 
 
 def test_a_slow_run_is_seen_as_often_as_its_time_allows(
-    gantool: Gantool, a_step_takes: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+    gantool: Gantool, a_step_takes: Callable[[float], None]
 ) -> None:
     """A step takes half a minute of an hour: 100 rows are due, but there are 120 steps; 40 grids, one every 3 steps."""
     a_step_takes(30)
-    monkeypatch.setattr(
-        "gantool.runs.pictures.scatter", lambda _points, _real, path: grid(torch.zeros(1, 1, 8, 8), 1, path)
-    )
     assert gantool("train", *TINY, "minutes=60", "keep_last=99").code == 0
     drawn = sorted(int(path.stem.removeprefix("step_")) for path in (RUN / "samples").glob("step_*.png"))
     assert len(rows()) == 100 and rows()[0]["step"] == 2 and rows()[-1]["step"] == 120

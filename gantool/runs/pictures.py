@@ -106,8 +106,8 @@ def scatter(
     many is a path, to the next of its row, the rows in colours of their own.
     The ends of both axes follow from the real points, so that frames of a run agree.
     """
-    figure = new_figure(SCATTER / 100, SCATTER / 100)
-    axes = figure.add_subplot()
+    figure = new_figure(SCATTER / 100, SCATTER / 100, fitted=False)  # to fit it would be to draw it twice
+    axes = figure.add_axes((0.1, 0.085, 0.845, 0.845))
     fake, real = _finite(points), None if reference is None else _finite(reference)
     if fake.shape[1] == 1:
         _histograms(axes, fake[:, 0], None if real is None else real[:, 0])
@@ -121,7 +121,7 @@ def scatter(
         for others in () if joined is None else joined.unbind(dim=1):
             ends = ([points[:, axis].numpy(), others[:, axis].numpy()] for axis in (0, 1))
             axes.plot(*ends, color=FAKE, linewidth=0.6, alpha=0.5, scalex=False, scaley=False)
-    figure.legend(loc="outside upper right", ncols=2, fontsize=8, markerscale=1.5, frameon=False)
+    figure.legend(loc="upper right", ncols=2, fontsize=8, markerscale=1.5, frameon=False)
     write_figure(figure, path)
 
 
@@ -159,6 +159,7 @@ def _cloud(axes: "Axes", fake: Any, real: Any, row: int | None) -> None:
     axes.scatter(fake[:, 0], fake[:, 1], s=5, color=FAKE, alpha=0.7, linewidths=0, label=label)
     low, high = _around(fake if real is None else real)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.ticklabel_format(scilimits=(-2, 4))  # short labels: there is room for five characters
     axes.tick_params(labelsize=8)
     outside = int(((fake[:, :2] < low) | (fake[:, :2] > high)).any(axis=1).sum())
     if outside:
