@@ -134,6 +134,7 @@ class Operations(TorchDispatchMode):
         return operation(*args, **kwargs or {})
 
 
+@pytest.mark.usefixtures("with_plots")
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2,)])
 def test_nothing_is_computed_with_torch_in_the_background(tmp_path, monkeypatch, shape):
     """It would begin a second pool of threads, for which each step of the training pays. Views are no computation."""
