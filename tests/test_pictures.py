@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gantool.runs import curves, pictures
+from gantool.runs import curves, pictures, scatter
+from gantool.runs.figures import new_figure
 from gantool.runs.headings import headings, text_of
 
 pytestmark = pytest.mark.usefixtures("with_plots")
@@ -75,7 +76,7 @@ def test_equal_numbers_give_equal_bytes_and_no_scratch_files(tmp_path):
     rows = [{"step": step, "images": 64 * step, "d_loss": 1 / step, "g_loss": step, "fid": 3} for step in range(1, 50)]
     for name in ("a", "b"):
         pictures.grid(images, 3, tmp_path / name / "step_00000001.png")
-        pictures.scatter(points, points + 1, tmp_path / name / "scatter.png")
+        scatter.scatter(points, points + 1, tmp_path / name / "scatter.png")
         curves.draw(rows, tmp_path / name / "curves.png")
         pictures.animation([tmp_path / name / "step_00000001.png"] * 2, tmp_path / name / "training.webp")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
@@ -95,7 +96,7 @@ def test_generated_points_are_drawn_where_they_lie(tmp_path):
     real = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
     blue, boxes = [31, 111, 180], []
     for x, y in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.25)):
-        pictures.scatter(torch.full((400, 2), 1.0) * torch.tensor([x, y]), real, tmp_path / "scatter.png")
+        scatter.scatter(torch.full((400, 2), 1.0) * torch.tensor([x, y]), real, tmp_path / "scatter.png")
         picture = pixels(tmp_path / "scatter.png")
         assert picture.shape[:2] == (480, 480)
         picture = picture.copy()
@@ -108,16 +109,45 @@ def test_generated_points_are_drawn_where_they_lie(tmp_path):
     assert right[1] - up[1] == pytest.approx(0.75 * unit, abs=1.5)  # equal axes
 
 
+def test_marks_lie_where_matplotlib_would_draw_them(tmp_path):
+    """To a tenth of a pixel, over axes of its own of the same ends; and a mark is as dark as its films say."""
+    real = torch.tensor([[-2.0, -3.0], [4.0, 1.0]])  # so the ends are -4.4 and 5.4
+    lone = torch.tensor([[-3.3, -3.1], [0.0, 0.0], [1.234, 3.456], [4.81, -2.22], [-1.0, 5.05]])
+    scatter.scatter(lone, real, tmp_path / "marked.png")
+    scatter.scatter(lone[:0], real, tmp_path / "bare.png")
+    bare = pixels(tmp_path / "bare.png")
+    cover = (bare[..., 0].astype(float) - pixels(tmp_path / "marked.png")[..., 0]) / (255 - 31)
+    figure = new_figure(4.8, 4.8, fitted=False)
+    axes = figure.add_axes(scatter.BOX)
+    axes.set(xlim=(-4.4, 5.4), ylim=(-4.4, 5.4), aspect="equal")
+    figure.canvas.draw()
+    for x, y in axes.transData.transform(lone.numpy()):
+        left, top = int(x) - 4, int(480 - y) - 4
+        near = cover[top : top + 9, left : left + 9]
+        across, down = (np.arange(9) + 0.5 + start for start in (left, top))
+        centre = (near.sum(0) @ across / near.sum(), near.sum(1) @ down / near.sum())
+        assert centre == pytest.approx((x, 480 - y), abs=0.1)
+        assert near.sum() == pytest.approx(0.7 * math.pi * 1.5**2, rel=0.1)
+    scatter.scatter(lone[[2, 2, 2]], real, tmp_path / "three.png")
+    left, top = (int(at) for at in axes.transData.transform(lone[2].numpy()) * [1, -1] + [0, 480])
+    assert pixels(tmp_path / "three.png")[top, left, 0] == round(255 * 0.3**3 + 31 * (1 - 0.3**3))
+    ends = torch.tensor([[-4.4, 0.0], [5.4, 0.0], [0.0, -4.4], [0.0, 5.4]])
+    scatter.scatter(ends, real, tmp_path / "ends.png")
+    rows, columns = (pixels(tmp_path / "ends.png") != bare).any(axis=2).nonzero()
+    box = axes.get_window_extent()
+    assert box.x0 < columns.min() and columns.max() < box.x1 and box.y0 < 480 - rows.max() and 480 - rows.min() < box.y1
+
+
 def test_paths_join_the_points_of_a_row_in_order(tmp_path):
     """Two rows from left to right: each has its colour all along its height, and none goes from one to the other."""
     real = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
     across = torch.linspace(-1, 1, 5)
     points = torch.cat([torch.stack([across, torch.full((5,), height)], 1) for height in (-0.5, 0.5)])
-    pictures.scatter(points, real, tmp_path / "paths.png", row=5)
+    scatter.scatter(points, real, tmp_path / "paths.png", row=5)
     axes = Image.open(tmp_path / "paths.png").crop((0, 60, 480, 480))
     axes.save(tmp_path / "axes.png")
     first, second = (drawn(tmp_path / "axes.png", [int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-                     for colour in pictures.WAYS[:2])  # fmt: skip
+                     for colour in scatter.WAYS[:2])  # fmt: skip
     (left, top, right, bottom), _ = first
     line = pixels(tmp_path / "axes.png")[top : bottom + 1, left : right + 1, :3].min(axis=(0, 2))
     assert right - left > 200 and bottom - top < 15 and (line < 200).all()
@@ -194,7 +224,7 @@ def test_pictures_import_nothing_heavy_before_they_draw_and_never_pyplot(tmp_pat
     script = """
 import sys
 from pathlib import Path
-from gantool.runs import curves, pictures
+from gantool.runs import curves, pictures, scatter
 from gantool.runs.headings import headings, text_of
 assert not {"torch", "matplotlib", "numpy", "PIL"} & set(sys.modules), "imported too early"
 curves.draw([{"step": 1, "d_loss": 1.0}], Path(sys.argv[1]))

@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from gantool.runs.pictures import FAKE, OTHERS, REAL, D, G, new_figure, write_figure
+from gantool.runs.figures import FAKE, OTHERS, REAL, D, G, new_figure, write_figure
 from gantool.runs.rows import kind
 from gantool.runs.text import count, played
 

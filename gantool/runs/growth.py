@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gantool.runs.pictures import OTHERS, D, new_figure, write_figure
+from gantool.runs.figures import OTHERS, D, new_figure, write_figure
 
 if TYPE_CHECKING:
     from gantool.runs.sweep import Setting, Summary

@@ -46,12 +46,12 @@ def headed(sheet: "Image", over: list[str], beside: list[str], high: int, wide: 
     return page
 
 
-def text_of(name: str) -> "Image":
+def text_of(name: str, longest: int = LONGEST) -> "Image":
     """Black on white, as small as it can be; of long names the beginning."""
     from PIL import Image, ImageDraw
 
     name = "".join(letter if letter.isprintable() else " " for letter in name)
-    name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    name = name if len(name) <= longest else name[: longest - 1] + "…"
     font = _font(name)
     measure = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox
     wide, high = measure((0, 0), name, font)[2], measure((0, 0), "Åg", font)[3]

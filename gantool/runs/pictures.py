@@ -6,26 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gantool.runs.figures import FAKE
 from gantool.runs.folder import write_atomically
 from gantool.runs.headings import PADDING, headed, headings, text_of
+from gantool.runs.scatter import scatter
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from PIL.Image import Image
     from torch import Tensor
 
 log = logging.getLogger(__name__)
 CELL = 32  # px, the least side of a cell
-SCATTER = 480  # px, the side of a scatter plot
 FRAMES = 100  # the most frames that an animation keeps
 FRAME_SIDE = 800  # px, the longest side of an animation
 ROLL = 10_000  # ms, how long an animation takes from its first frame to its last
 HOLD = 2000  # ms, how long an animation rests on its last frame
-
-REAL, FAKE, D, G = "#8a8f98", "#1f6fb4", "#d9592b", "#1f6fb4"
-OTHERS = ("#2f8f5b", "#8a5fb0", "#c99a12", "#c2477f", "#3f9aa8", "#6b6b3a")
-WAYS = (D, FAKE, *OTHERS)  # of paths
 
 
 def picture(
@@ -97,34 +92,6 @@ def grid(
     write_atomically(path, lambda file: drawn.save(file, "PNG", compress_type=zlib.Z_RLE))
 
 
-def scatter(
-    points: "Tensor", reference: "Tensor | None", path: Path, joined: "Tensor | None" = None, row: int | None = None
-) -> None:
-    """Generated points (N, P) over real ones (M, P); of more than two dimensions the first two, of one the histograms.
-
-    From each point of the plane a line goes to each of the K others in `joined` (N, K, P), or, where each `row` of so
-    many is a path, to the next of its row, the rows in colours of their own.
-    The ends of both axes follow from the real points, so that frames of a run agree.
-    """
-    figure = new_figure(SCATTER / 100, SCATTER / 100, fitted=False)  # to fit it would be to draw it twice
-    axes = figure.add_axes((0.1, 0.085, 0.845, 0.845))
-    fake, real = _finite(points), None if reference is None else _finite(reference)
-    if fake.shape[1] == 1:
-        _histograms(axes, fake[:, 0], None if real is None else real[:, 0])
-    else:
-        _cloud(axes, fake, real, row)
-        for number, way in enumerate(points.split(row) if row else ()):
-            colour = WAYS[number % len(WAYS)]
-            axes.plot(
-                *way[:, :2].T.numpy(), ".-", color=colour, linewidth=1.2, markersize=5, scalex=False, scaley=False
-            )
-        for others in () if joined is None else joined.unbind(dim=1):
-            ends = ([points[:, axis].numpy(), others[:, axis].numpy()] for axis in (0, 1))
-            axes.plot(*ends, color=FAKE, linewidth=0.6, alpha=0.5, scalex=False, scaley=False)
-    figure.legend(loc="upper right", ncols=2, fontsize=8, markerscale=1.5, frameon=False)
-    write_figure(figure, path)
-
-
 def animation(frames: list[Path], path: Path) -> None:
     """Pictures named step_NUMBER in turn as a looping WebP that rests on the last; fewer than two are none.
 
@@ -139,49 +106,6 @@ def animation(frames: list[Path], path: Path) -> None:
         each = min(max(round(ROLL / len(rest)), 20), 500)
         options = {"duration": [each] * len(rest) + [HOLD], "loop": 0, "quality": 85, "append_images": rest}
         write_atomically(path, lambda file: first.save(file, "WEBP", save_all=True, **options))
-
-
-def _histograms(axes: "Axes", fake: Any, real: Any) -> None:
-    import numpy as np
-
-    low, high = _around(fake if real is None else real)
-    edges = np.linspace(low, high, 61).tolist()
-    if real is not None:
-        axes.hist(real, edges, density=True, color=REAL, alpha=0.5, label="real")
-    axes.hist(fake, edges, density=True, color=FAKE, histtype="step", linewidth=1.5, label="generated")
-    axes.set(xlim=(low, high), yticks=[])
-
-
-def _cloud(axes: "Axes", fake: Any, real: Any, row: int | None) -> None:
-    label = f"generated, each {row} a path" if row else "generated"
-    if real is not None:
-        axes.scatter(real[:, 0], real[:, 1], s=24, color="#cdd0d6", linewidths=0, label="real")
-    axes.scatter(fake[:, 0], fake[:, 1], s=5, color=FAKE, alpha=0.7, linewidths=0, label=label)
-    low, high = _around(fake if real is None else real)
-    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.ticklabel_format(scilimits=(-2, 4))  # short labels: there is room for five characters
-    axes.tick_params(labelsize=8)
-    outside = int(((fake[:, :2] < low) | (fake[:, :2] > high)).any(axis=1).sum())
-    if outside:
-        note = f"{outside} of {len(fake)} generated points lie outside"
-        axes.text(0.02, 0.02, note, transform=axes.transAxes, fontsize=8)
-
-
-def _around(points: Any) -> tuple[float, float]:
-    """Ends for both axes: what the points span, and a fifth of it more on each side."""
-    if not points.size:
-        return -1.0, 1.0
-    low, high = float(points.min()), float(points.max())
-    margin = 0.2 * (high - low) or 1.0
-    return low - margin, high + margin
-
-
-def _finite(points: "Tensor") -> Any:
-    """(N, P) -> NumPy (N, 1 or 2) of the rows without NaN or infinity."""
-    import numpy as np
-
-    array = points.detach().float().cpu().numpy()[:, :2]
-    return array[np.isfinite(array).all(axis=1)]
 
 
 def _pixels(images: "Tensor") -> Any:
@@ -217,18 +141,3 @@ def _frame(frame: Path) -> "Image | None":
     page.paste(text, (PADDING, 0))
     page.paste(small, (0, text.height))
     return page
-
-
-def new_figure(width: float, height: float, fitted: bool = True) -> "Figure":
-    """Inches. Without pyplot, whose state is global: a figure of our own on the Agg canvas, in any thread."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained" if fitted else None, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def write_figure(figure: "Figure", path: Path) -> None:
-    """As PNG, without the name and version of the software, so that equal pictures are equal files."""
-    write_atomically(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))

@@ -9,6 +9,7 @@ from torch import Tensor
 from gantool.game.ranges import Count
 from gantool.runs import pictures
 from gantool.runs.folder import ending
+from gantool.runs.scatter import scatter
 
 
 class Grid:
@@ -29,7 +30,7 @@ class Grid:
         samples = torch.cat(list(batches))
         columns = self.columns or max(1, round(len(samples) ** 0.5))
         if self.ways and samples.dim() != 4:
-            pictures.scatter(samples, reference, out, row=columns)
+            scatter(samples, reference, out, row=columns)
             return out
         pictures.picture(samples, out, columns=columns, reference=reference, classes=self.asked, cell=self.cell)
         return out
