@@ -161,6 +161,8 @@ def test_paths_join_the_points_of_a_row_in_order(tmp_path):
         (torch.randn(30, 1), None),
         (torch.randn(30, 2), None),
         (torch.randn(30, 5), torch.randn(30, 5)),
+        (torch.randn(30, 2).bfloat16(), torch.randn(30, 2)),
+        (torch.empty(0, 2), torch.randn(30, 2)),
         (torch.full((30, 2), math.nan), None),
         (torch.tensor([[1.0, math.inf], [100.0, 1.0], [0.0, 0.0]]), torch.randn(9, 2)),
         (torch.zeros(3, 2), torch.zeros(3, 2)),

@@ -167,5 +167,5 @@ def _finite(points: "Tensor") -> Any:
     """(N, P) -> NumPy (N, 1 or 2), float64, of the rows without NaN or infinity."""
     import numpy as np
 
-    array = points.detach().cpu().numpy()[:, :2].astype(np.float64)
+    array = points.detach().float().cpu().numpy()[:, :2].astype(np.float64)
     return array[np.isfinite(array).all(axis=1)]
