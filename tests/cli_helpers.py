@@ -43,7 +43,7 @@ def gantool_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     yield run
     root.handlers[:], root.level, logging.raiseExceptions = before
     for name, module in list(sys.modules.items()):
-        if str(vars(module).get("__file__")).startswith(str(tmp_path)):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]  # the next test may have a file of that name too
 
 

@@ -75,6 +75,7 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("with_plots")
 @pytest.mark.parametrize("kind", ["streamed", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ON_THE_DEVICE)])
 def test_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "killer.py").write_text(KILLER, "utf-8")

@@ -228,9 +228,10 @@ def _unknown_key(key: str, typed: str, parent: Any, asked: Asked) -> str:
         found = places(below[-1], groups_of(asked.folders[0], asked.command) - {"experiment"}, asked.folders)
         if found:
             return f"unknown key {key!r}: {group} holds one value\n  did you mean {' or '.join(found[:_FEW])}?"
-    word = key.rpartition(".")[2]
-    if word in MEANT and asked.command in ("train", "bench"):
-        return f"unknown key {key!r}\n  did you mean {MEANT[word]}?"
+    above, dot, word = key.rpartition(".")
+    meant, beside = MEANT.get(word, ""), choices | ({"hydra", "resume"} if asked.command == "train" else set())
+    if meant.startswith(above + dot) and re.split("[=.]", meant.removeprefix(above + dot))[0] in beside:
+        return f"unknown key {key!r}\n  did you mean {meant}?"
     return f"unknown key {key!r}\n  {hint(word, choices)}"
 
 

@@ -9,7 +9,8 @@ _SAID = {
     "optimizer.generator.lr=... and optimizer.discriminator.lr=...": "learning_rate",
     "optimizer.generator.lr=...": "g_lr glr lr_g lr_gen",
     "optimizer.discriminator.lr=...": "d_lr dlr lr_d lr_disc",
-    "optimizer.generator.betas=... and optimizer.discriminator.betas=...": "adam_beta1 b1 b2 beta1 beta2",
+    "optimizer.generator.betas=... and optimizer.discriminator.betas=... (of optimizer=adam)": "adam_beta1 b1 b2 "
+    "beta1 beta2",
     "optimizer=...": "optim",
     "update.discriminator_steps=...": "critic_iters critic_iterations critic_steps d_steps d_updates k n_critic n_dis "
     "num_critic num_d_steps",
@@ -18,7 +19,8 @@ _SAID = {
     "architecture.discriminator.features=...": "d_features df_dim ndf",
     "architecture=...": "arch backbone model net netD netG network",
     "objective=... or experiment=...": "criterion gan gan_loss gan_mode gan_type loss loss_fn",
-    "trick.gradient_penalty.weight=... with trick=[gradient_penalty]": "gp gp_lambda gp_weight lambda_gp r1 r1_gamma",
+    "trick.gradient_penalty.weight=... with trick=[gradient_penalty]": "gp gp_lambda gp_weight lambda_gp",
+    "trick=[gradient_penalty] trick.gradient_penalty.kind=r1": "r1 r1_gamma r1_reg",
     "trick.weight_clipping.c=... with trick=[weight_clipping]": "clip clip_value weight_clip",
     "trick.label_smoothing.real=... with trick=[label_smoothing]": "real_label smoothing",
     "dataset.resolution=...": "img_size image_size imageSize imsize",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SIDE = 480  # px
-BOX = (0.1, 0.085, 0.845, 0.845)  # left, bottom, width and height of the axes, as shares of it
+BOX = (0.125, 0.085, 0.83, 0.83)  # left, bottom, width and height of the axes, as shares of it
 RADIUS, OPACITY = 1.5, 0.7  # px; of the mark of a generated point
 WAYS = (D, FAKE, *OTHERS)  # of paths
 
@@ -58,7 +58,7 @@ def scatter(
 
 @lru_cache(maxsize=1)
 def _page_of(reference: "Tensor") -> Page:
-    """Once for all frames of a run: a training of small nets waits while matplotlib has Python."""
+    """Once for all frames of a run: a training of small nets waits while matplotlib has Python. None may change it."""
     real = _finite(reference)
     return _page(real, real, "generated", [])
 
@@ -72,7 +72,7 @@ def _page(real: Any, fake: Any, label: str, lines: Sequence[Line]) -> Page:
     for across, up, style in lines:
         axes.plot(across, up, scalex=False, scaley=False, **style)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.ticklabel_format(scilimits=(-2, 4))  # short labels: there is room for five characters
+    axes.ticklabel_format(scilimits=(-2, 4))  # short labels: there is room for seven characters
     axes.tick_params(labelsize=8)
     return Page(_pixels(figure), low, high)
 
@@ -159,7 +159,7 @@ def _around(points: Any) -> tuple[float, float]:
     if not points.size:
         return -1.0, 1.0
     low, high = float(points.min()), float(points.max())
-    margin = 0.2 * (high - low) or 1.0
+    margin = 0.2 * (high - low) or max(1.0, 0.2 * abs(low))
     return low - margin, high + margin
 
 
