@@ -138,6 +138,51 @@ def test_marks_lie_where_matplotlib_would_draw_them(tmp_path):
     assert box.x0 < columns.min() and columns.max() < box.x1 and box.y0 < 480 - rows.max() and 480 - rows.min() < box.y1
 
 
+def test_the_page_of_a_run_is_drawn_once_and_says_what_lies_outside(tmp_path):
+    """With the real points of another run there is another page; what lies inside is not told of."""
+    real, others = torch.tensor([[-1.0, -1.0], [1.0, 1.0]]), torch.tensor([[-1.0, -1.0], [1.0, 0.0]])
+    before = scatter._page_of.cache_info()
+    for name, points in (("in", [[0.0, 0.0]]), ("out", [[0.0, 0.0], [9.0, 0.0]])):
+        scatter.scatter(torch.tensor(points), real, tmp_path / f"{name}.png")
+    after = scatter._page_of.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 1)
+    rows, columns = (pixels(tmp_path / "in.png") != pixels(tmp_path / "out.png")).any(axis=2).nonzero()
+    assert len(rows) > 100 and rows.min() > 400 and columns.max() < 400  # the note alone
+    scatter.scatter(torch.zeros(1, 2), others, tmp_path / "others.png")
+    assert (pixels(tmp_path / "in.png") != pixels(tmp_path / "others.png")).any()
+
+
+def test_a_line_goes_to_each_of_the_joined(tmp_path):
+    real, points = torch.tensor([[-1.0, -1.0], [1.0, 1.0]]), torch.tensor([[-1.0, 0.0]])
+    scatter.scatter(points, real, tmp_path / "alone.png")
+    scatter.scatter(points, real, tmp_path / "joined.png", joined=torch.tensor([[[1.0, 0.0], [-1.0, -1.0]]]))
+    rows, columns = (pixels(tmp_path / "joined.png") != pixels(tmp_path / "alone.png")).any(axis=2).nonzero()
+    along, up = np.bincount(rows, minlength=480), np.bincount(columns, minlength=480)
+    assert along.max() > 250 and up.max() > 125  # the width and half the height of what the real points span
+
+
+@pytest.mark.parametrize("middle", [0, -1000, 999, 12345, -7000, -0.3])
+@pytest.mark.parametrize("reach", [1e-2, 1, 300, 1e6])
+def test_labels_are_not_cut(monkeypatch, middle, reach):
+    """By what matplotlib says of the place of each, in a figure of 480 pixels."""
+    seen = []
+    monkeypatch.setattr(scatter, "_pixels", lambda figure: seen.append(figure) or np.zeros((480, 480, 3), np.uint8))
+    real = middle + reach * np.array([[-1.0, -1.0], [1.0, 1.0]])
+    scatter._page(real, real, "generated", [])
+    (figure,) = seen
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    for axis in (axes.xaxis, axes.yaxis):
+        within = [
+            label for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True) if low <= at <= high
+        ]
+        assert len(within) > 2 and all(label.get_text() for label in within)
+        for label in [*within, axis.get_offset_text()]:
+            box = label.get_window_extent()
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= 480 and box.y1 <= 480, label
+
+
 def test_paths_join_the_points_of_a_row_in_order(tmp_path):
     """Two rows from left to right: each has its colour all along its height, and none goes from one to the other."""
     real = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +42,7 @@ def scatter(
     """
     from PIL import Image
 
+    points = points.detach().float().cpu()
     fake = _finite(points)
     if fake.shape[1] == 1:
         pixels = _histograms(fake, None if reference is None else _finite(reference))
@@ -113,13 +115,14 @@ def _marked(page: Page, points: Any) -> Any:
     left, bottom, width, height = (SIDE * share for share in BOX)
     top = SIDE - bottom - height
     shares = (points - page.low) / (page.high - page.low)
-    across, down = left + width * shares[:, 0, None, None], top + height * (1 - shares[:, 1, None, None])
-    near = np.arange(-2, 3)
-    columns, rows = np.broadcast_arrays(np.floor(across) + near[None, None, :], np.floor(down) + near[None, :, None])
-    cover = OPACITY * (RADIUS + 0.5 - np.hypot(columns + 0.5 - across, rows + 0.5 - down)).clip(0, 1)
-    inside = (columns > left) & (columns < left + width - 1) & (rows > top) & (rows < top + height - 1)
+    shares = shares[((shares >= 0) & (shares <= 1)).all(axis=1)]
+    across, down = left + width * shares[:, 0], top + height * (1 - shares[:, 1])
     shine = np.ones((SIDE, SIDE))
-    np.multiply.at(shine, (rows[inside].astype(int), columns[inside].astype(int)), 1 - cover[inside])
+    for right, below in product(range(-2, 3), repeat=2):  # the pixels that a disc may touch
+        column, row = np.floor(across) + right, np.floor(down) + below
+        cover = OPACITY * (RADIUS + 0.5 - np.hypot(column + 0.5 - across, row + 0.5 - down)).clip(0, 1)
+        cover *= (column > left) & (column < left + width - 1) & (row > top) & (row < top + height - 1)
+        np.multiply.at(shine, (row.astype(int), column.astype(int)), 1 - cover)
     pixels, touched = page.pixels.copy(), shine < 1
     through = shine[touched][:, None]
     pixels[touched] = (pixels[touched] * through + np.array(ImageColor.getrgb(FAKE)) * (1 - through)).round()
