@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from cli_helpers import Gantool, files, gantool_fixture  # noqa: F401 (it is a fixture)
 from conftest import Compose
-from gantool.cli.words import MEANT
+from gantool.cli.words import MEANT, OPTION
 from gantool.config.schema import conf_dir
 
 MISTAKES = [
@@ -61,6 +61,10 @@ MISTAKES = [
     (["ema=true"], ["unknown key 'ema'", "did you mean trick=[ema]?"]),
     (["wgan_gp=true"], ["did you mean objective=wgan_gp?"]),
     (["epochs=3"], ["unknown key 'epochs'", "did you mean steps=... (updates of G) or images=..."]),
+    (["objective=lsgan"], ["unknown option objective=lsgan", "did you mean 'least_squares'?"]),
+    (["objective=WGAN-GP"], ["did you mean 'wgan_gp'?"]),
+    (["dataset=MNIST"], ["did you mean 'mnist'?"]),
+    (["trick=[r1]"], ["did you mean 'gradient_penalty'?"]),
     (["n_critic=5"], ["did you mean update.discriminator_steps=...?"]),
     (["update=unrolled", "update.k=5"], ["unknown key 'update.k'", "unrolled_steps"]),
     (["trick=[gradient_clipping]", "trick.gradient_clipping.clip=1"], ["choices: by, limit"]),
@@ -124,6 +128,8 @@ def test_what_others_call_a_setting_leads_to_one_that_there_is(compose: Compose)
             parent, _, name = key.rpartition(".")
             there = OmegaConf.select(config, parent) if parent else config
             assert name in there or (conf_dir() / key).is_dir(), (word, key)
+    for word, option in OPTION.items():
+        assert list(conf_dir().glob(f"*/{option}.yaml")) and not list(conf_dir().glob(f"*/{word}.yaml"))
 
 
 MY_FILES = {

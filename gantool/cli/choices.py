@@ -1,9 +1,11 @@
 """What there is to choose from, for sentences that help: options, and keys of options, read from YAML files."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gantool.cli.words import OPTION
 from gantool.config.schema import LISTS
 from gantool.config.signature import suggestion
 
@@ -63,5 +65,7 @@ def groups_of(folder: Path, command: str) -> set[str]:
 
 def hint(word: str, choices: Collection[str]) -> str:
     """`did you mean 'ema'?; choices: ema, instance_noise`, the choices where they help."""
-    hint = suggestion(word, choices)
+    small = re.sub("[-_]", "", word.lower())
+    same = next((choice for choice in choices if choice.replace("_", "") == small), OPTION.get(small, word))
+    hint = suggestion(same if same in choices else word, choices)
     return hint.partition("; choices")[0] if len(choices) > _MANY else hint

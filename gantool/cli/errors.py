@@ -164,6 +164,7 @@ def _replayed(group: str, name: str, typed: Sequence[str]) -> bool:
 def _unreadable(override: str, message: str, asked: Asked) -> str:
     if "=" not in override and not override.startswith("~"):
         groups = [path.parent.name for folder in asked.folders for path in folder.glob(f"*/{override}.yaml")]
+        groups += ["run"] if asked.command in ("sample", "evaluate", "export") and Path(override).is_dir() else []
         meant = f"\n  did you mean {groups[0]}={override}?" if groups else ""
         return f"cannot read {override!r}: settings are written key=value{meant}"
     reason = re.sub(r"^Error parsing override .*\n", "", message).splitlines()[0]

@@ -1,4 +1,4 @@
-"""What other GAN trainers call a setting, and what it is here: for the sentence behind an unknown key."""
+"""What other GAN trainers call a setting or an option, and what it is here: for the sentence behind an unknown one."""
 
 _SAID = {
     "steps=... (updates of G) or images=... (real images shown to D)": "epoch epochs kimg max_epochs n_epochs nepoch "
@@ -40,3 +40,23 @@ _SAID = {
     "evaluate_every=... with metric=[...]": "eval_every eval_interval eval_metrics metrics",
 }  # fmt: skip
 MEANT = {word: setting for setting, words in _SAID.items() for word in words.split()}
+
+_NAMED = {  # options, in small letters without - and _
+    "auxiliary_classifier": "acgan",
+    "feature_matching": "fm",
+    "f_gan": "fgan kl js",
+    "info": "infogan",
+    "least_squares": "ls lsgan mse",
+    "non_saturating": "bce gan ns nsgan standard vanilla",
+    "relativistic": "ragan rgan rsgan",
+    "semi_supervised": "sgan ssgan",
+    "gradient_penalty": "dragan gp r1 r2",
+    "adaptive_augment": "ada",
+    "diff_augment": "diffaug diffaugment",
+    "minibatch_stddev": "mbstd",
+    "spectral_norm": "sn spectral",
+    "folder": "custom imagefolder images",
+    "ring": "8gaussians",
+    "grid": "25gaussians",
+}
+OPTION = {word: option for option, words in _NAMED.items() for word in words.split()}
