@@ -1,6 +1,7 @@
 """Going on with other settings, data or metrics: what changes, what is told, what is refused."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -212,7 +213,8 @@ def test_misspelt_best_metric_is_told_after_one_step(gantool: Gantool) -> None:
 def test_another_best_metric_begins_anew(gantool: Gantool) -> None:
     """The best of one column says nothing of another's, nor the least of the greatest."""
     every = ("steps=6", "tick_every=2", "checkpoint_every=2", "keep_last=9")
-    assert gantool("train", *TINY, *every, "best.metric=step").code == 0
+    done = gantool("train", *TINY, *every, "best.metric=step")
+    assert done.code == 0 and re.search(r"best +\S+/run/checkpoints/step_00000002.pt  step 2\n", done.err)
     assert status.read(RunFolder(RUN))["best"] == {"step": 2, "metric": "step", "value": 2}
     assert gantool("train", f"resume={RUN}", "steps=10", "best.metric=images").code == 0
     assert status.read(RunFolder(RUN))["best"] == {"step": 8, "metric": "images", "value": 8 * 16}

@@ -161,6 +161,21 @@ def test_a_line_goes_to_each_of_the_joined(tmp_path):
     assert along.max() > 250 and up.max() > 125  # the width and half the height of what the real points span
 
 
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        ({}, ["real", "generated"]),
+        ({"joined": torch.ones(4, 2, 2)}, ["real", "generated", "to its nearest real"]),
+        ({"row": 2}, ["real", "generated, each 2 a path"]),
+    ],
+)
+def test_the_legend_says_what_is_drawn(tmp_path, monkeypatch, way, told):
+    figures, real = [], torch.tensor([[-1.0, -1.0], [1.0, 1.5]])
+    monkeypatch.setattr(scatter, "_pixels", lambda figure: figures.append(figure) or np.zeros((480, 480, 3), np.uint8))
+    scatter.scatter(torch.zeros(4, 2), real, tmp_path / "a.png", **way)
+    assert figures[0].axes[0].get_legend_handles_labels()[1] == told
+
+
 @pytest.mark.parametrize("middle", [0, -1000, 999, 12345, -7000, -0.3])
 @pytest.mark.parametrize("reach", [1e-2, 1, 300, 1e6])
 def test_labels_are_not_cut(monkeypatch, middle, reach):
@@ -168,7 +183,7 @@ def test_labels_are_not_cut(monkeypatch, middle, reach):
     seen = []
     monkeypatch.setattr(scatter, "_pixels", lambda figure: seen.append(figure) or np.zeros((480, 480, 3), np.uint8))
     real = middle + reach * np.array([[-1.0, -1.0], [1.0, 1.0]])
-    scatter._page(real, real, "generated", [])
+    scatter._page(real, real, [])
     (figure,) = seen
     figure.canvas.draw()
     (axes,) = figure.axes

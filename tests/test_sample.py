@@ -201,6 +201,16 @@ def test_every_other_picture_has_another_name(digits: Gantool) -> None:
     }  # fmt: skip
 
 
+def test_a_cloud_of_points_has_more_samples_than_a_grid(gantool: Gantool) -> None:
+    train_once(gantool, "dataset=ring", *NETS)
+    for sampler, n in (("dump", 2000), ("grid", 2000), ("neighbours", 100), ("interpolation", 100)):
+        form = ("format=npz",) if sampler == "dump" else ()
+        done = gantool("sample", "run=run", "seed=1", f"sampler={sampler}", *form, "out=drawn")
+        assert done.code == 0 and f"{n} samples of step 6" in done.err
+    with np.load("drawn.npz") as arrays:
+        assert arrays["points"].shape == (2000, 2)
+
+
 def test_what_a_name_leaves_out_is_as_in_the_configuration(compose: Callable) -> None:
     cfg = compose(command="sample")
     assert {name: cfg[name] for name in USUAL} == USUAL

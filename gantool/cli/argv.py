@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from gantool.cli.words import MEANT
 from gantool.config.schema import LISTS
 from gantool.errors import UsageError
 from gantool.runs.folder import RunFolder, runs_below
@@ -55,7 +56,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             key, _, value = token.lstrip("-").partition("=")
             key = key.replace("-", "_")
             value = value or (rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else "VALUE")
-            raise UsageError(f"there is no flag {token.partition('=')[0]}; settings have no dashes: {key}={value}")
+            meant = MEANT.get(key, f"{key}={value}")
+            raise UsageError(f"there is no flag {token.partition('=')[0]}; settings have no dashes: {meant}")
         else:
             flags.append(token)
             if token in TAKE_VALUE and rest:

@@ -17,6 +17,7 @@ _SAID = {
     "architecture.latent_dim=...": "latent latent_size noise_dim nz z_dim z_size zdim",
     "architecture.generator.features=...": "g_features gf_dim ngf",
     "architecture.discriminator.features=...": "d_features df_dim ndf",
+    "architecture.class_conditional=true": "class_cond conditional",
     "architecture=...": "arch backbone model net netD netG network",
     "objective=... or experiment=...": "criterion gan gan_loss gan_mode gan_type loss loss_fn",
     "trick.gradient_penalty.weight=... with trick=[gradient_penalty]": "gp gp_lambda gp_weight lambda_gp",
@@ -37,6 +38,7 @@ _SAID = {
     "sample_every=...": "sample_interval save_image_every",
     "checkpoint_every=...": "ckpt_every save_every save_interval snap",
     "tick_every=...": "log_every log_interval print_every",
+    "logger=[...]": "comet log_to loggers use_wandb wandb",
     "evaluate_every=... with metric=[...]": "eval_every eval_interval eval_metrics metrics",
 }  # fmt: skip
 MEANT = {word: setting for setting, words in _SAID.items() for word in words.split()}

@@ -103,7 +103,9 @@ def make_loggers(builder: Builder, nodes: Mapping[str, Any], folder: RunFolder, 
     return made
 
 
-def finished(folder: RunFolder, clock: loop.Clock, measured: Mapping[str, float | None]) -> None:
+def finished(
+    folder: RunFolder, clock: loop.Clock, measured: Mapping[str, float | None], best: Mapping[str, Any] | None
+) -> None:
     """Tells where what a run has made lies."""
     log.info("done at step %d after %.0f s", clock.step, clock.seconds)
     log.info("samples    %s", folder.grid(clock.step))
@@ -113,6 +115,8 @@ def finished(folder: RunFolder, clock: loop.Clock, measured: Mapping[str, float 
         log.info("measured   %s", "  ".join(found))
     log.info("metrics    %s and %s", folder.rows, folder.curves)
     log.info("checkpoint %s", folder.checkpoint(clock.step))
+    if best and best["step"] != clock.step:
+        log.info("best       %s  %s %.5g", folder.checkpoint(best["step"]), best["metric"], best["value"])
 
 
 def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:

@@ -16,7 +16,7 @@ from gantool.runs.folder import RunFolder, find
 
 log = logging.getLogger(__name__)
 LONGEST = 60  # characters of classes in a file's name
-USUAL = {"n": 100, "columns": None, "ema": None, "truncation": None}  # which a file's name does not say
+USUAL = {"n": None, "columns": None, "ema": None, "truncation": None}  # which a file's name does not say
 
 
 def run(cfg: DictConfig) -> None:
@@ -42,16 +42,17 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
     state, trained = state_of(folder, file, config["checkpoint"]), trained_with(folder)
     if config["format"] != "png" and "format" not in config["sampler"]:
         raise UsageError(f"format={config['format']} is of sampler=dump: add that, or leave it out")
-    chosen = choose_labels(config["classes"], state["data"], config["n"])
     sampler = Builder(tuple(config["trust"])).make("sampler", config["sampler"])
+    n = config["n"] or _enough(sampler, state["data"]["shape"])
+    chosen = choose_labels(config["classes"], state["data"], n)
     if chosen is not None and getattr(sampler, "columns", 0) is None:
         asked = len(config["classes"]) if isinstance(config["classes"], list) else 1
-        sampler.columns = whole_columns(asked, config["n"] / (1 + getattr(sampler, "neighbours", 0)))
+        sampler.columns = whole_columns(asked, n / (1 + getattr(sampler, "neighbours", 0)))
     deployed = load(state, folder, config)
     seed = torch.seed() % 2**32 if config["seed"] is None else config["seed"]
     generator = torch.Generator().manual_seed(seed)
-    latents = deployed.latents(config["n"], generator, config["truncation"])
-    labels = deployed.labels(config["n"], generator) if chosen is None else torch.as_tensor(chosen)
+    latents = deployed.latents(n, generator, config["truncation"])
+    labels = deployed.labels(n, generator) if chosen is None else torch.as_tensor(chosen)
     if hasattr(sampler, "arrange"):  # it renders latents of its own choice
         latents, labels = sampler.arrange(latents, labels, deployed)
     if hasattr(sampler, "classes") and deployed.class_counts.numel():
@@ -68,6 +69,14 @@ def render(config: dict[str, Any], folder: RunFolder, file: Path | None) -> Path
         raise UsageError(f"sampler: {type(sampler).__name__} must give the Path that it has written, not {written!r}")
     log.info("%d samples of step %d, seed %d", len(latents), state["step"], seed)
     return written
+
+
+def _enough(sampler: Any, shape: list[int]) -> int:
+    """Samples where n is not given: a cloud of points takes more than a grid, or rows of points that are joined."""
+    from gantool.commands.showing import IMAGES, POINTS
+
+    joined = hasattr(sampler, "arrange") or hasattr(sampler, "see")
+    return IMAGES if len(shape) == 3 or joined else POINTS
 
 
 def dataset_of(trained: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -253,7 +253,7 @@ class Training:
         if not self.folder.grid(self.clock.step).exists():  # something failed before it
             self.sample(self.clock.step)
         self._end("done", f"budget of {self.plan.budget(self.clock)} spent")
-        finished(self.folder, self.clock, {name: self.last.get(name) for name in self.parts.metrics.columns})
+        finished(self.folder, self.clock, {name: self.last.get(name) for name in self.parts.metrics.columns}, self.best)
 
     def _interrupted(self) -> None:
         from hydra.core.hydra_config import HydraConfig

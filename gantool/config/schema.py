@@ -120,7 +120,7 @@ class Sample:
 
     run: str
     checkpoint: Literal["last", "best"] | Natural
-    n: Count
+    n: Count | None
     columns: Count | None
     format: Literal["png", "npz"]
     seed: Seed | None

@@ -49,8 +49,7 @@ def scatter(
     else:
         lines = _ways(points, row) if row else [] if joined is None else _joints(points, joined)
         if reference is None or lines:
-            label = f"generated, each {row} a path" if row else "generated"
-            page = _page(None if reference is None else _finite(reference), fake, label, lines)
+            page = _page(None if reference is None else _finite(reference), fake, lines, marks=not row)
         else:
             page = _page_of(reference)
         pixels = _noted(page, fake, page.pixels if row else _marked(page, fake))
@@ -62,15 +61,17 @@ def scatter(
 def _page_of(reference: "Tensor") -> Page:
     """Once for all frames of a run: a training of small nets waits while matplotlib has Python. None may change it."""
     real = _finite(reference)
-    return _page(real, real, "generated", [])
+    return _page(real, real, [])
 
 
-def _page(real: Any, fake: Any, label: str, lines: Sequence[Line]) -> Page:
+def _page(real: Any, fake: Any, lines: Sequence[Line], marks: bool = True) -> Page:
+    """`marks`: generated points will be drawn, and not in `lines`."""
     low, high = _around(fake if real is None else real)
     figure, axes = _plane()
     if real is not None:
         axes.scatter(real[:, 0], real[:, 1], s=24, color="#cdd0d6", linewidths=0, label="real")
-    axes.scatter([], [], s=5, color=FAKE, alpha=OPACITY, linewidths=0, label=label)
+    if marks:
+        axes.scatter([], [], s=5, color=FAKE, alpha=OPACITY, linewidths=0, label="generated")
     for across, up, style in lines:
         axes.plot(across, up, scalex=False, scaley=False, **style)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -81,7 +82,8 @@ def _page(real: Any, fake: Any, label: str, lines: Sequence[Line]) -> Page:
 
 def _ways(points: "Tensor", row: int) -> list[Line]:
     style = {"marker": ".", "linewidth": 1.2, "markersize": 5}
-    return [
+    told: Line = ([], [], style | {"color": "#777777", "label": f"generated, each {row} a path"})
+    return [told] + [
         (way[:, 0].numpy(), way[:, 1].numpy(), style | {"color": WAYS[number % len(WAYS)]})
         for number, way in enumerate(points.split(row))
     ]
@@ -89,8 +91,9 @@ def _ways(points: "Tensor", row: int) -> list[Line]:
 
 def _joints(points: "Tensor", joined: "Tensor") -> list[Line]:
     style = {"color": FAKE, "linewidth": 0.6, "alpha": 0.5}
+    told: Line = ([], [], style | {"label": "to its nearest real"})
     ends = (([points[:, axis].numpy(), others[:, axis].numpy()] for axis in (0, 1)) for others in joined.unbind(dim=1))
-    return [(across, up, style) for across, up in ends]
+    return [told] + [(across, up, style) for across, up in ends]
 
 
 def _histograms(fake: Any, real: Any) -> Any:
@@ -152,7 +155,7 @@ def _pixels(figure: "Figure") -> Any:
     """With its legend: (SIDE, SIDE, 3), NumPy uint8."""
     import numpy as np
 
-    figure.legend(loc="upper right", ncols=2, fontsize=8, markerscale=1.5, frameon=False)
+    figure.legend(loc="upper right", ncols=3, fontsize=8, markerscale=1.5, frameon=False)
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]  # Agg's
 
