@@ -61,6 +61,17 @@ def test_a_title_says_what_was_played(tmp_path):
     assert (pixels(tmp_path / "with")[:22] < 200).any() and not (pixels(tmp_path / "without")[:4] < 200).any()
 
 
+def test_a_metric_says_where_it_had_no_number(tmp_path, monkeypatch):
+    """A divergence that was infinite is null in metrics.jsonl; other rows were not measured."""
+    kept = []
+    monkeypatch.setattr(curves, "write_figure", lambda figure, path: kept.append(figure))
+    values = [{"modes_kl": None}, {}, {"modes_kl": 2.0}, {"modes_kl": 1.0}]
+    rows = [{"step": step, "fid": 1.0} | value for step, value in enumerate(values)]
+    curves.draw(rows, tmp_path / "curves.png")
+    told = {title: panel(kept[0], title).get_title(loc="right") for title in ("fid", "modes_kl")}
+    assert told == {"fid": "", "modes_kl": "no number in 1 of 3"}
+
+
 @pytest.mark.parametrize(("values", "whole"), [((1.0, 3.0), True), ((0.5, 3.0), False), ((0.96, 1.0), False)])
 def test_what_is_counted_has_whole_ticks(values, whole):
     axes = curves.new_figure(4, 3).add_subplot()

@@ -133,6 +133,10 @@ def _line(axes: "Axes", rows: list[dict[str, Any]], name: str, label: str, colou
 def _dress(axes: "Axes", title: str, rows: list[dict[str, Any]], top: bool, bottom: bool) -> None:
     """Title, grid, legend; steps below, images seen above the first panels."""
     _frame(axes, title, bottom)
+    measured = [row[title] for row in rows if title in row]
+    if None in measured:  # such as a divergence that was infinite
+        told = f"no number in {measured.count(None)} of {len(measured)}"
+        axes.set_title(told, fontsize=8, color="#777777", loc="right")
     if title == "D's accuracy":
         axes.set_ylim(-0.03, 1.03)
         axes.axhline(0.5, color="#444444", linewidth=0.8, linestyle=":")
