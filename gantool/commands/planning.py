@@ -23,6 +23,7 @@ from gantool.game.promises import callable_as
 from gantool.game.updates import Update
 from gantool.runs.folder import RunFolder
 from gantool.runs.rows import kind
+from gantool.runs.text import duration
 
 DEFAULT_STEPS = 10_000
 ALWAYS = ("diversity", "divergence")  # metrics whose column any run may have
@@ -107,7 +108,7 @@ def finished(
     folder: RunFolder, clock: loop.Clock, measured: Mapping[str, float | None], best: Mapping[str, Any] | None
 ) -> None:
     """Tells where what a run has made lies."""
-    log.info("done at step %d after %.0f s", clock.step, clock.seconds)
+    log.info("done at step %d after %s of training", clock.step, duration(clock.seconds))
     log.info("samples    %s", folder.grid(clock.step))
     log.info("animation  %s", folder.animation)
     found = [f"{name} {value:.5g}" for name, value in measured.items() if value is not None]
