@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,6 +147,31 @@ def test_a_discriminator_finds_what_is_missing():
     assert torch.allclose(by_point(weights), (P - 0.5 * Q) / 0.5, atol=0.05)
 
 
+class Normed(nn.Module):
+    """A D with BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(2, 32), nn.BatchNorm1d(32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
+
+    def forward(self, image: Tensor, label: Tensor):
+        return verdict(self.body(image)[:, 0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_batch_norm_does_not_tell_data_from_mixture_by_the_batch(seed):
+    """Trap: a D of batches, not of examples. The mixture draws half of the data: the other half gets all the weight."""
+    torch.manual_seed(seed)
+    data = torch.randn(1000, 2) * 0.5 + torch.tensor([2.0, 0.0])
+    data[500:] -= torch.tensor([4.0, 0.0])
+    examples = DeviceSource(Images(data, torch.full((1000,), -1)), Normal(), 1, batch_size=64)
+    drawn = SimpleNamespace(fakes=lambda n: torch.randn(n, 2) * 0.5 + torch.tensor([2.0, 0.0]))
+    meta = AdaGAN(components=2, beta=0.5, discriminator_steps=300)
+    meta.components = []
+    _, weights = meta.reweigh(examples, drawn, Normed())
+    assert float(weights[500:].sum()) > 0.9
+
+
 @pytest.mark.parametrize(("beta", "expected"), [(None, [1 / 4] * 4), (0.5, [1 / 8, 1 / 8, 1 / 4, 1 / 2])])
 def test_shares_of_the_components(beta, expected):
     """p_g <- (1 - beta_t) p_g + beta_t p_c from p_g = p_1: uniform for beta_t = 1/t."""
@@ -153,7 +179,8 @@ def test_shares_of_the_components(beta, expected):
     meta.begin(points(8))
     examples = DeviceSource(points(8), Normal(), 1, batch_size=8)
     for _ in range(3):
-        share, weights = meta.reweigh(examples, Drawn(), Linear2())
+        drawn = SimpleNamespace(fakes=lambda n: torch.randn(n, 2))
+        share, weights = meta.reweigh(examples, drawn, Linear2())
         meta.advance(nn.Identity(), share, weights)
     assert meta.shares[:, -1].tolist() == pytest.approx(expected, abs=1e-12)
 

@@ -97,6 +97,30 @@ def test_no_trace_in_whole_batches_of_the_training_size():
     )
 
 
+class Centred(nn.Module):
+    """What is left of an example without the mean of its batch, and the mean: in eval mode by BatchNorm's averages."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1, affine=False)
+
+    def forward(self, image: Tensor, label: Tensor) -> Verdict:
+        return verdict(self.norm(image)[:, 0])
+
+
+def test_batch_norm_goes_by_the_batch_and_keeps_its_averages():
+    """As D is trained: of reals alone and of fakes alone the mean is 0, whatever its averages have become."""
+    net = Centred()
+    net.norm.running_mean += 7
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    played = Game(Shifted(), net, NonSaturating(), {}, Fixed(torch.ones(100, 1)))
+    found = Divergence()(Deployed(played, Normal(), 1, []).seeded(0), gaussians(300))
+    assert found["test_d_real"] == pytest.approx(0, abs=1e-6) and found["test_d_fake"] == pytest.approx(0, abs=1e-6)
+    assert net.training and net.norm.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert list(before) == list(net.state_dict())
+
+
 DATA = pictures(40)
 ALL = {"test_divergence", "test_d_accuracy", "test_d_real", "test_d_fake"}
 

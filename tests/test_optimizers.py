@@ -15,7 +15,7 @@ from toys import composed_game, plain, weights
 PAIRS = {  # (kind, settings) of G and of D, from the papers that the YAML names
     "adam": [("Adam", {"lr": 2e-4, "betas": (0.5, 0.999), "weight_decay": 0.0})] * 2,
     "adamw": [("AdamW", {"lr": 2e-4, "betas": (0.5, 0.999), "weight_decay": 0.01})] * 2,
-    "ttur": [("Adam", {"lr": 1e-4, "betas": (0.5, 0.9)}), ("Adam", {"lr": 3e-4, "betas": (0.5, 0.9)})],
+    "ttur": [("Adam", {"lr": 1e-4, "betas": (0.0, 0.9)}), ("Adam", {"lr": 3e-4, "betas": (0.0, 0.9)})],
     "adam_sgd": [("Adam", {"lr": 2e-4, "betas": (0.5, 0.999)}), ("SGD", {"lr": 0.1, "momentum": 0.5})],
 }
 

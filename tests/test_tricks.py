@@ -20,6 +20,7 @@ from gantool.objectives.non_saturating import NonSaturating
 from gantool.tricks.ema import EMA
 from gantool.tricks.instance_noise import InstanceNoise
 from gantool.tricks.label_smoothing import LabelSmoothing
+from gantool.tricks.minibatch_discrimination import Closeness
 from gantool.tricks.spectral_norm import SpectralNorm
 from gantool.tricks.weight_clipping import WeightClipping
 from toys import Fixed, Linear, Scalar, composed_game, pictures, plain, players, refusal, verdict, weights
@@ -132,13 +133,33 @@ def test_a_reference_batch_is_normalisation_too(compose, caplog):
         assert not game.tricks["spectral_norm"].lipschitz
 
 
+@pytest.mark.parametrize("order", ["spectral_norm,{}", "{},spectral_norm"])
+@pytest.mark.parametrize(("trick", "bounded"), [("minibatch_discrimination", False), ("minibatch_stddev", True)])
+def test_weights_that_are_not_divided_undo_the_bound(compose, caplog, order, trick, bounded):
+    chosen = [f"trick=[{order.format(trick)}]", "architecture.discriminator.normalization=none"]
+    game = composed_game(compose, "objective=wasserstein", *chosen)
+    assert ("does not divide" in caplog.text) != bounded
+    check = partial(check_use, plain(compose(*chosen)), Alternating(), game, players(game, 0.1)[0], [])
+    if bounded:
+        return check()
+    assert "undoes what trick.spectral_norm bounds" in refusal(check)
+    closeness = next(module for module in game.nets["discriminator"].modules() if isinstance(module, Closeness))
+    closeness.tensor.data *= 10  # as it may learn to be
+    critic, v = game.nets["discriminator"], (0.01 * torch.randn(4, 1, 8, 8)).requires_grad_(True)
+    critic.head.more.parametrizations.weight.original.data.fill_(1.0)
+    for _ in range(20):
+        critic(v, torch.full((4,), -1))
+    (slope,) = torch.autograd.grad(critic(v, torch.full((4,), -1)).logits[0].sum(), v)
+    assert float(slope[0].norm()) > 1.5
+
+
 # ---------------------------------------------------------------- weight clipping
 
 
 def test_clipping_clamps_d_and_leaves_g_alone():
     d, g = Linear(torch.tensor([-1.0, -0.005, 0.0, 0.005, 1.0])), Scalar(3.0)
     with torch.no_grad():
-        WeightClipping(0.01).after_d(nets(g, d))
+        WeightClipping(0.01).bound_d(nets(g, d))
     assert torch.equal(d.weight, torch.tensor([-0.01, -0.005, 0.0, 0.005, 0.01]))
     assert float(g.x.detach()) == 3.0
 
@@ -289,6 +310,25 @@ def test_ema_sees_the_surgery_of_later_tricks():
     assert any("original" in name for name in kept)
     with torch.no_grad():
         after_g(game)
+
+
+def test_an_average_of_normalised_weights_is_normalised():
+    """Trap: its singular value by the vectors of the present weights, which are others."""
+    torch.manual_seed(0)
+    tricks = {"spectral_norm": SpectralNorm("generator"), "ema": EMA(half_life=40)}
+    body = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 6))
+    game = Game(body, Linear(torch.ones(1)), NonSaturating(), tricks, Fixed(torch.ones(4, 1)))
+    live, kept = game.nets["generator"], game.tricks["ema"].average
+    swing = 3 * torch.randn(6, 6)
+    for step in range(100):
+        with torch.no_grad():
+            live(torch.randn(8, 6))
+            for layer in (live[0], live[2]):
+                layer.parametrizations.weight.original.add_(swing if step % 2 else -swing)
+            after_g(game)
+    kept.eval()
+    assert largest(kept[0]) == pytest.approx(1, abs=0.05) and largest(kept[2]) == pytest.approx(1, abs=0.05)
+    assert torch.equal(kept[1].running_var, live[1].running_var) and float(live[1].num_batches_tracked) == 100
 
 
 # ---------------------------------------------------------------- label smoothing

@@ -27,6 +27,8 @@ from gantool.objectives.minimax import Minimax
 from gantool.objectives.mmd import MomentMatching
 from gantool.objectives.non_saturating import NonSaturating
 from gantool.tricks.gradient_clipping import GradientClipping
+from gantool.tricks.gradient_penalty import GradientPenalty
+from gantool.tricks.weight_clipping import WeightClipping
 from toys import Fixed, bilinear, pictures, plain, players, refusal, same, verdict, weights, where
 
 LR, START = 0.2, 1.0 + 0.5j
@@ -218,9 +220,9 @@ class Still(Fixed):
         return torch.linspace(-1, 2, 2 * self.batch_size).view(-1, 2), torch.full((self.batch_size,), -1)
 
 
-def smooth(objective: Objective) -> Game:
+def smooth(objective: Objective, tricks: dict[str, Trick] | None = None) -> Game:
     torch.manual_seed(0)
-    return Game(Noisy(), Net(), objective, {}, Still(torch.linspace(-1, 1, 5)[:, None], latent_dim=2))
+    return Game(Noisy(), Net(), objective, tricks or {}, Still(torch.linspace(-1, 1, 5)[:, None], latent_dim=2))
 
 
 def differences(function: Callable[[], float], parameters: list[Tensor], h: float = 1e-5) -> Tensor:
@@ -370,6 +372,40 @@ def test_consensus_gradient(objective):
     Consensus(gamma)(game, d, g)
     assert before - flat(everything) == pytest.approx(expected, rel=1e-6, abs=1e-8)
     assert squares[-4:].abs().min() > 1e-4  # G's part has the second derivatives of D's loss by G in it
+
+
+@pytest.mark.parametrize("kind", ["wgan_gp", "r1", "r2", "dragan"])
+def test_g_moves_the_points_of_a_penalty_too(kind):
+    """Consensus differentiates D's gradient by G's weights, on which interpolates and fakes depend; by differences."""
+    game = smooth(NonSaturating(), {"gradient_penalty": GradientPenalty(kind, weight=3.0)})
+    d, g = players(game, lr=1.0)
+    everything = [*d.parameters, *g.parameters]
+
+    def field() -> Tensor:
+        torch.manual_seed(1)  # the same interpolates
+        return torch.cat([flat(list(d.grads(game.d_loss()[0]))), flat(list(g.grads(game.g_loss()[0])))])
+
+    expected = field() + 0.7 * differences(lambda: float(field().square().sum() / 2), everything)
+    before = flat(everything)
+    torch.manual_seed(1)
+    Consensus(0.7)(game, d, g)
+    assert before - flat(everything) == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_the_point_ahead_is_clipped_too():
+    """Gidel et al. 2019, algorithm 2: both steps are projected; the field is asked at the first of them."""
+    seen = []
+
+    class Looking(ExtraGradient):
+        def field(self, game: Game, d: Player, g: Player) -> Any:
+            seen.append(float(flat(d.parameters).abs().max()))
+            return super().field(game, d, g)
+
+    game = smooth(NonSaturating(), {"weight_clipping": WeightClipping(0.02)})
+    d, g = players(game, lr=5.0)
+    for _ in range(3):
+        Looking()(game, d, g)
+    assert len(seen) == 6 and max(seen[1:]) <= 0.02 and float(flat(d.parameters).abs().max()) <= 0.02
 
 
 # ---------------------------------------------------------------- whole games

@@ -141,9 +141,9 @@ def check_use(config: Mapping[str, Any], update: Update, game: Game, d: Player, 
         )
     if objective.needs_lipschitz and not any(trick.lipschitz for trick in game.tricks.values()):
         raise UsageError(
-            "this objective needs a critic of bounded slope, and normalisation in D undoes what trick.spectral_norm "
-            "bounds: give architecture.discriminator.normalization=none, or add trick=[gradient_penalty] or "
-            "[weight_clipping]"
+            "this objective needs a critic of bounded slope, and normalisation in D, or minibatch_discrimination, "
+            "undoes what trick.spectral_norm bounds: give architecture.discriminator.normalization=none and drop the "
+            "other, or add trick=[gradient_penalty] or [weight_clipping]"
         )
     if getattr(update, "unrolled_steps", 0):
         _check_ahead(game, d)

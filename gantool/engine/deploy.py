@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantool.engine.layers import hidden
 from gantool.engine.random import get_rng, set_rng, set_seed
@@ -108,7 +109,10 @@ class Deployed:
         return Seeded(self, generator, report, {} if shared is None else shared, truncation)
 
     def class_logits(self, images: Tensor, report: Report = silent) -> Tensor | None:
-        """(N, *data shape) -> (N, classes or values of a code) on the CPU, as D takes unlabelled examples apart."""
+        """(N, *data shape) -> (N, classes or values of a code) on the CPU, as D takes unlabelled examples apart.
+
+        As a classifier is used: BatchNorm goes by its averages.
+        """
         found: list[Tensor] = []
         discriminator, together = self.game.nets["discriminator"], self._together(len(images))
         for index in together:
@@ -133,7 +137,8 @@ class Deployed:
         """What D says of reals (N, *data shape) with labels (N,), and of as many fresh fakes: `Game.verdicts`.
 
         Means over batches of the size that D is trained on, since D may compare the examples of one; what is left over
-        is not asked about.
+        is not asked about. BatchNorm goes by the batch, too: its averages are of reals and fakes, which it never sees
+        in one batch.
         """
         latent, fake_label = self.latents(len(real), generator, truncation), self.labels(len(real), generator)
         fake = self.images(latent, fake_label)
@@ -142,7 +147,7 @@ class Deployed:
         sets = (real, label, latent[:, : self.latent_dim], fake, fake_label)
         for i in range(batches):
             parts = [each[i * size : (i + 1) * size].to(self.device) for each in sets]
-            with self._aside(), evaluating(self.game):
+            with self._aside(), evaluating(self.game), by_batch(self.game.nets["discriminator"]):
                 set_seed(self.device, int(torch.randint(2**31, (), generator=generator)))
                 said = self.game.verdicts(*parts)
             totals = {name: totals.get(name, 0) + value for name, value in said.items()}
@@ -234,6 +239,23 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     with kept_modes(net):
         net.eval()
         yield
+
+
+@contextmanager
+def by_batch(net: nn.Module) -> Iterator[None]:
+    """BatchNorm, in eval mode, by the mean and variance of the batch for a while; its averages stay as they are."""
+    averages = [
+        (layer, name, average)
+        for layer in net.modules() if isinstance(layer, _BatchNorm)
+        for name in ("running_mean", "running_var") if (average := getattr(layer, name)) is not None
+    ]  # fmt: skip
+    try:
+        for layer, name, _ in averages:
+            setattr(layer, name, None)
+        yield
+    finally:
+        for layer, name, average in averages:
+            setattr(layer, name, average)
 
 
 @contextmanager

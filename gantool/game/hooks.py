@@ -77,6 +77,9 @@ class Trick(nn.Module):
         """Between backward and step, either player."""
         return grads
 
+    def bound_d(self, nets: nn.ModuleDict) -> None:
+        """After each step of D, one that is taken back too, without gradients: puts its weights where they may be."""
+
     def after_d(self, nets: nn.ModuleDict) -> None:
         """After each step of D, without gradients."""
 

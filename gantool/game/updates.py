@@ -143,7 +143,8 @@ class Optimistic(Simultaneous):
 class ExtraGradient(Simultaneous):
     """Both players step to a point ahead, and then from where they were by the gradients there (Gidel et al. 2019).
 
-    Algorithm 2; with Adam it is algorithm 4, whose moments see both gradients.
+    Algorithm 2, whose projection bounds D's weights at both; with Adam it is algorithm 4, whose moments see both
+    gradients.
     """
 
     def real_batches(self, game: Game) -> int:
@@ -152,6 +153,7 @@ class ExtraGradient(Simultaneous):
     def step(self, game: Game, players: Sequence[Player], grads: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         here = [player.weights() for player in players]
         super().step(game, players, grads)
+        bound_d(game)
         _, *ahead = self.field(game, *players)
         for player, weights in zip(players, here, strict=True):
             player.put_back(weights)
@@ -256,7 +258,14 @@ def norms(game: Game, d_norm: Tensor, g_norm: Tensor) -> Stats:
 
 
 @torch.no_grad()
+def bound_d(game: Game) -> None:
+    for hook in game.hooks.values():
+        hook.bound_d(game.nets)
+
+
+@torch.no_grad()
 def after_d(game: Game) -> None:
+    bound_d(game)
     for hook in game.hooks.values():
         hook.after_d(game.nets)
 

@@ -23,7 +23,19 @@ from gantool.measure.machine import wait
 PARTS = ("data", "D", "G", "penalties", "optimiser", "tricks", "rest")  # rest: statistics, and what an update adds
 SOURCE = ("feed", "reals", "labelled", "latents", "reference")
 PENALTIES = ("d_penalty", "g_penalty")
-TRICKS = ("replay", "keep", "view", "targets", "heed", "watch", "gradients", "after_d", "after_g", "after_round")
+TRICKS = (
+    "replay",
+    "keep",
+    "view",
+    "targets",
+    "heed",
+    "watch",
+    "gradients",
+    "bound_d",
+    "after_d",
+    "after_g",
+    "after_round",
+)
 IDLE_CYCLES = 100_000_000  # of a GPU's clock, about 50 ms: longer than the host takes to queue a step
 
 

@@ -73,15 +73,18 @@ def importance(ratio: Tensor, beta: float) -> Tensor:
 
 
 def separate(discriminator: nn.Module, examples: Examples, trained: Trained, steps: int, lr: float) -> None:
-    """Teaches D to tell the data, each example as likely, from the mixture: binary cross-entropy, by Adam."""
-    device = next(discriminator.parameters()).device
-    unlabelled = torch.full((examples.batch_size,), -1, device=device)
+    """Teaches D to tell the data, each example as likely, from the mixture: binary cross-entropy, by Adam.
+
+    In batches of both: if each had its own, BatchNorm would tell them apart batch by batch, not example by example.
+    """
+    device, size = next(discriminator.parameters()).device, examples.batch_size
+    unlabelled = torch.full((2 * size,), -1, device=device)
     optimizer = torch.optim.Adam(discriminator.parameters(), lr, betas=(0.5, 0.999))
     for _ in range(steps):
-        real, _ = examples.shown(torch.randint(examples.size, (examples.batch_size,), device=device))
-        fake = trained.fakes(examples.batch_size).to(device)
-        loss = F.softplus(-discriminator(real, unlabelled).logits).mean()
-        loss = loss + F.softplus(discriminator(fake, unlabelled).logits).mean()
+        real, _ = examples.shown(torch.randint(examples.size, (size,), device=device))
+        both = torch.cat([real, trained.fakes(size).to(device)])
+        on_real, on_fake = discriminator(both, unlabelled).logits.split(size)
+        loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

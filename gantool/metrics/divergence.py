@@ -10,7 +10,7 @@ from gantool.game.types import Dataset, Trained
 
 
 class Divergence:
-    """How well the run's D tells the test split from fresh samples, without dropout and the like.
+    """How well the run's D tells the test split from fresh samples, in batches as in training, without dropout.
 
     `test_divergence` is the objective's estimate: of the Jensen-Shannon divergence (V + log 4) / 2 (Goodfellow et al.
     2014, theorem 1), a lower bound whatever D is. `test_d_accuracy`: the share of both that it judges rightly, 0.5 at

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from gantool.game.hooks import Clock, Trick
 from gantool.game.ranges import NonNegative, Positive
@@ -16,6 +17,7 @@ class EMA(Trick):
 
     The half-life counts images, so it means the same for any batch size. While few have been seen it is at most
     `ramp_up` times their number, so that the average forgets the untrained start (Karras et al. 2020b, StyleGAN2-ADA).
+    Buffers, such as the averages of BatchNorm, are those of the present; spectral_norm measures the averaged weights.
     """
 
     half_life: Positive
@@ -45,8 +47,13 @@ class EMA(Trick):
         moved = torch._foreach_sub(live, average)
         torch._foreach_mul_(moved, self.share())
         torch._foreach_add_(average, list(moved))
-        if kept := list(self.average.buffers()):
-            torch._foreach_copy_(kept, list(nets["generator"].buffers()))
+        computed = [weight for weight in self.average.modules() if isinstance(weight, ParametrizationList)]
+        own = {id(buffer) for weight in computed for buffer in weight.buffers()}
+        pairs = list(zip(self.average.buffers(), nets["generator"].buffers(), strict=True))
+        if kept := [pair for pair in pairs if id(pair[0]) not in own]:
+            torch._foreach_copy_([mine for mine, _ in kept], [now for _, now in kept])
+        for weight in computed if own else ():
+            weight.train()()  # power iteration
 
     def deploy(self, generator: nn.Module) -> nn.Module:
         return self.average

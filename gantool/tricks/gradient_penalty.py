@@ -26,7 +26,8 @@ class GradientPenalty(Trick):
 
     in each round, or `every` so many rounds and so many times as much (lazy: Karras et al. 2020a, appendix B), on the
     first `share` of the batch, as their path length penalty is on half of it (ibid.); not where D compares examples.
-    A point goes with the label of its example, an interpolate with that of its real.
+    A point goes with the label of its example, an interpolate with that of its real. Reals and fakes are as D is shown
+    them: augmented ones under an augmentation.
     """
 
     needs_critic = slopes = True
@@ -69,7 +70,9 @@ class GradientPenalty(Trick):
     def _penalty(self, turn: Turn) -> Tensor:
         point, label = self._points(turn)
         n = max(1, round(self.share * len(point)))
-        point, label = point[:n].detach().requires_grad_(True), label[:n]
+        point, label = point[:n], label[:n]
+        if not point.requires_grad:  # else G is in it, whose gradient an update that differentiates D's steps follows
+            point = point.detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(turn.score(point, label).sum(), point, create_graph=True)
         slope = slope.flatten(1)
         if self.kind in ("r1", "r2"):
@@ -86,7 +89,7 @@ class GradientPenalty(Trick):
         if self.kind == "r1":
             return turn.real, turn.label
         share = self._factor(turn)
-        return share * turn.real.detach() + (1 - share) * turn.fake.detach(), turn.label
+        return share * turn.real + (1 - share) * turn.fake, turn.label
 
     def _factor(self, turn: Turn) -> Tensor:
         """(N, 1, ...) uniform in [0, 1]: one number an example."""

@@ -12,6 +12,7 @@ from gantool.game.hooks import Trick
 from gantool.game.ranges import Count
 from gantool.game.surgery import LAYERS
 from gantool.game.types import Source
+from gantool.tricks.minibatch_discrimination import Closeness
 from gantool.tricks.virtual_batch_norm import ReferenceNorm
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ class SpectralNorm(Trick):
 
     The slope of a linear layer is then at most 1. The kernel of a convolution counts as a matrix with a row for each
     channel that comes out, as in the paper: its slope is at most the root of the places that it covers, 4 for 4 x 4.
-    Normalisation in D divides by a deviation that may be as small as it likes: then no slope is bounded, which a
-    Wasserstein critic's must be.
+    Normalisation in D divides by a deviation that may be as small as it likes, and minibatch_discrimination has weights
+    of its own: then no slope is bounded, which a Wasserstein critic's must be.
     """
 
     rewrites_last = True
@@ -45,11 +46,23 @@ class SpectralNorm(Trick):
             for name, layer in nets[player].named_modules():
                 if isinstance(layer, LAYERS):
                     self._normalise(layer, f"{player}.{name}")
-        if self.lipschitz and any(isinstance(layer, NORMS) for layer in nets["discriminator"].modules()):
+        if self.lipschitz:
+            self._look_for_slopes(nets["discriminator"])
+
+    def _look_for_slopes(self, discriminator: nn.Module) -> None:
+        """Warns of layers of D whose slope is not bounded."""
+        layers = list(discriminator.modules())
+        if any(isinstance(layer, NORMS) for layer in layers):
             self.lipschitz = False
             log.warning(
                 "normalisation in D undoes what trick.spectral_norm bounds, its slope: take "
                 "architecture.discriminator.normalization=none"
+            )
+        if any(isinstance(layer, Closeness) for layer in layers):
+            self.lipschitz = False
+            log.warning(
+                "trick.minibatch_discrimination multiplies D's features by weights that trick.spectral_norm does not "
+                "divide: its slope is not bounded; minibatch_stddev has none"
             )
 
     def _normalise(self, layer: nn.Module, name: str) -> None:

@@ -14,7 +14,8 @@ class TopK(Trick):
 
     k = share * batch size, `share` falling from 1 to `least` along the schedule. The others' gradient is 0 and that of
     the k is scaled by batch size / k. Of a loss that is a mean over the fakes, this is the gradient of the mean over
-    the k; objectives that compare whole batches, such as feature_matching, are refused.
+    the k (not so its own gradient, which update=consensus takes: there the scale is squared); objectives that compare
+    whole batches, such as feature_matching, are refused.
     """
 
     needs_critic = needs_realness = needs_average = True

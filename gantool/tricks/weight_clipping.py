@@ -16,7 +16,7 @@ class WeightClipping(Trick):
         super().__init__()
         self.c = c
 
-    def after_d(self, nets: nn.ModuleDict) -> None:
+    def bound_d(self, nets: nn.ModuleDict) -> None:
         weights: list[Tensor] = [weight for weight in nets["discriminator"].parameters() if weight.requires_grad]
         torch._foreach_clamp_min_(weights, -self.c)
         torch._foreach_clamp_max_(weights, self.c)
