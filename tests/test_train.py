@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from cli_helpers import RUN, TINY, Gantool, files, gantool_fixture, rows  # noqa: F401 (one is a fixture)
 from gantool.commands.assembly import Assembly
+from gantool.commands.train import Training
 from gantool.config.build import Builder
 from gantool.engine.loop import Clock, Plan
 from gantool.runs import checkpoint, status
@@ -484,6 +485,29 @@ def test_best_metric_may_be_a_column_of_the_update(gantool: Gantool) -> None:
     settings = ("update=consensus", "best.metric=consensus", "steps=3", "tick_every=1")
     assert gantool("train", *TINY, *settings).code == 0
     assert status.read(RunFolder(RUN))["best"]["value"] == min(row["consensus"] for row in rows())
+
+
+def test_a_signal_that_comes_again_while_the_step_is_saved(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trap: to the whole group, and a little later passed on by a parent that is slow: the default would kill."""
+    save = Training.checkpoint
+
+    def saving(training: Training) -> None:
+        if training.stop.asked():
+            signal.raise_signal(signal.SIGTERM)
+        save(training)
+
+    def killed(number: int, frame: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(Training, "checkpoint", saving)
+    signal_after(monkeypatch, 6, signal.SIGTERM)
+    before = signal.signal(signal.SIGTERM, killed)
+    try:
+        assert gantool("train", *TINY, "steps=12").code == 143
+        assert signal.getsignal(signal.SIGTERM) is killed
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert status.read(RunFolder(RUN))["state"] == "interrupted" and checkpoint.steps(RunFolder(RUN))[-1] == 6
 
 
 def test_the_best_survives_an_interruption(gantool: Gantool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,23 +25,27 @@ class Stop:
         self.number = 0  # of the first signal
         self.heard = 0.0  # when
         self.repeatable = False
+        self.previous: dict[signal.Signals, Any] = {}  # handlers
 
     def asked(self) -> bool:
         return bool(self.number)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        previous: dict[signal.Signals, Any] = {}
         try:
             for handled in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
-                previous[handled] = signal.signal(handled, self._hear)
+                self.previous[handled] = signal.signal(handled, self._hear)
         except ValueError:  # not the main thread: some launchers; they have their own way to stop
             pass
         try:
             yield
         finally:
-            for handled, handler in previous.items():
-                signal.signal(handled, handler)
+            self.listen_no_more()
+
+    def listen_no_more(self) -> None:
+        """What is left to be done may be cut short, and whoever runs several jobs hears of the signal."""
+        while self.previous:
+            signal.signal(*self.previous.popitem())
 
     @contextmanager
     def giving_up(self) -> Iterator[None]:

@@ -56,8 +56,7 @@ class Training:
         self.parts = Assembly(self.config, self.saved)
         self.clock, self.plan = self.parts.clock, self.parts.plan
         self.best: dict[str, Any] | None = None
-        self.checked = False  # is best.metric a column?
-        self.last: dict[str, Any] = {}
+        self.checked, self.last = False, dict[str, Any]()  # is best.metric a column? the newest row
         chosen = [f"{group}={choices.get(group)}" for group in ("objective", "update")]
         self.watch = Watch([*chosen, *(f"trick=[{name}]" for name in self.config.get("trick") or {})])
         self.warnings, self.crowd = list[dict[str, Any]](), Crowd()
@@ -76,12 +75,13 @@ class Training:
             return self._value()
         if resumed and not before and self.plan.spent(self.clock):
             raise UsageError(f"{spent}: give a larger one, or an earlier checkpoint=")
-        with self._open(resumed) as self.records:
-            with self._progress() as self.progress, self.stop.listening():
+        with self.stop.listening(), self._open(resumed) as self.records:
+            with self._progress() as self.progress:
                 finished = self.parts.train(self, self.stop.asked)
             try:
                 if not finished:
                     self._interrupted()
+                self.stop.listen_no_more()
                 self._finished()
             except Exception as error:  # of what was written in the background
                 self.rescue(error)
