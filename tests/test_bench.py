@@ -36,6 +36,7 @@ from gantool.measure.windows import Spread, Window, ratios, spread, take_turns
 from gantool.runs import growth
 from gantool.runs.folder import find, runs_below
 from gantool.runs.sweep import Figure, Setting
+from gantool.tricks.gradient_penalty import GradientPenalty
 from toys import Fixed, bilinear, plain, players, refusal, weights
 
 # Windows in turns
@@ -168,6 +169,9 @@ def test_rounds_are_counted_by_kind():
     game = bilinear(1.0, 1.0, {"lazy": Lazy()})
     assert rounds_of(game) == {0: 0.5, 1: 0.5}
     assert rounds_of(bilinear(1.0, 1.0)) == {0: 1.0}
+    for every in (10, 100):
+        shares = rounds_of(bilinear(1.0, 1.0, {"penalty": GradientPenalty(every=every)}))
+        assert shares[0] == pytest.approx(1 / every, rel=0.03)
 
 
 # Operations, memory, peak

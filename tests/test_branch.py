@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cli_helpers import Gantool, files, gantool_fixture, read_status, train_once  # noqa: F401 (it is a fixture)
-from gantool.runs import checkpoint
+from gantool.runs import checkpoint, status
 from gantool.runs.folder import RunFolder
 
 TINY = (
@@ -42,6 +42,23 @@ def test_a_branch_goes_on_from_a_checkpoint_and_leaves_the_run_as_it_was(trained
     assert checkpoint.steps(RunFolder("new/one"))[-1] == 12 and "branch of run" in Path("new/one/train.log").read_text()
     first = next(iter(sorted(Path("new/one/samples").iterdir())))
     assert first.read_bytes() == (Path("run/samples") / first.name).read_bytes()
+
+
+def test_a_branch_has_the_best_of_its_past(gantool: Gantool):
+    """Trap: the best of the run by now, which is of a later step."""
+    train_once(gantool, *TINY, "best.metric=step", "steps=8")
+    assert read_status(Path("run"))["best"]["step"] == 2
+    status.update(RunFolder("run"), best={"step": 6, "metric": "step", "value": 6})
+    assert gantool("train", "resume=run", "checkpoint=4", "hydra.run.dir=new", "steps=6").code == 0
+    assert read_status(Path("new"))["best"]["step"] == 2 and checkpoint.steps(RunFolder("new")) == [2, 4, 6]
+    assert gantool("sample", "run=new", "checkpoint=best", "n=1").code == 0
+
+
+def test_a_best_that_is_gone_is_none(gantool: Gantool):
+    train_once(gantool, *TINY, "best.metric=step", "steps=8")
+    RunFolder("run").checkpoint(2).unlink()
+    assert gantool("train", "resume=run", "steps=10").code == 0
+    assert read_status(Path("run"))["best"]["step"] == 10
 
 
 def test_a_branch_of_a_finished_run_needs_a_budget(trained: Gantool):

@@ -26,11 +26,17 @@ def test_decoding_is_the_central_square_resized_by_pil(root, size):
     image = ramp().resize(size)
     image.save(root / "a.png")
     side = min(size)
-    left, top = (size[0] - side) / 2, (size[1] - side) / 2
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
     expected = image.resize((16, 16), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     assert np.array_equal(decode(root / "a.png", 16, 3), np.asarray(expected).transpose(2, 0, 1))
     error = decode(root / "a.png", 16, 1)[0].astype(int) - np.asarray(expected.convert("L"))
     assert abs(error).max() <= 1
+
+
+def test_what_has_the_size_is_cut_out_and_not_resized(root):
+    noise = np.random.default_rng(0).integers(0, 256, (16, 19, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(root / "a.png")
+    assert np.array_equal(decode(root / "a.png", 16, 3), noise[:, 1:17].transpose(2, 0, 1))
 
 
 def test_a_large_jpeg_decoded_small_is_the_same_picture(root):

@@ -81,20 +81,21 @@ def test_no_discriminator_finds_more_than_the_best():
         assert found["test_divergence"] < jensen_shannon() - 0.01
 
 
-def test_no_trace_in_whole_batches_of_the_training_size():
-    """250 test examples in batches of 100: two; each batch of reals, then fakes, which are told no class here."""
+def test_no_trace_in_mixed_batches_of_the_training_size():
+    """250 test examples, sorted by class, in batches of 100: three; of reals, then fakes, told no class here."""
     played, rng = game(), torch.get_rng_state()
     net, told = played.nets["discriminator"], []
     trained = Deployed(played, Normal(), 1, []).seeded(3)
     trained.report = lambda *each: told.append(each)
-    first = trained.verdicts(gaussians(250).load("test").pixels, torch.arange(250) % 3)
-    assert [len(labels) for labels in net.told] == [100] * 4
-    assert torch.equal(net.told[2], torch.arange(100, 200) % 3) and (net.told[3] == -1).all()
-    assert told[-1] == ("verdicts", 2, 2)
+    label = torch.arange(250)  # a class each
+    first = trained.verdicts(gaussians(250).load("test").pixels, label)
+    assert [len(labels) for labels in net.told] == [100] * 6
+    reals, fakes = torch.stack(net.told[::2]), torch.stack(net.told[1::2])
+    assert torch.equal(reals.unique(), label) and all(len(batch.unique()) == 100 for batch in reals)
+    assert (fakes == -1).all() and all(30 < int((batch < 125).sum()) < 70 for batch in reals)
+    assert told[-1] == ("verdicts", 3, 3)
     assert played.training and net.training and torch.equal(rng, torch.get_rng_state())
-    assert first == Deployed(played, Normal(), 1, []).seeded(3).verdicts(
-        gaussians(250).load("test").pixels, torch.arange(250) % 3
-    )
+    assert first == Deployed(played, Normal(), 1, []).seeded(3).verdicts(gaussians(250).load("test").pixels, label)
 
 
 class Centred(nn.Module):

@@ -384,6 +384,27 @@ def test_another_listing_or_setting_is_decoded_anew(root, cache, tmp_path, chang
     assert len(list(cache.iterdir())) == 2
 
 
+def test_what_the_system_refused_once_is_read_when_it_can_be(root, cache, monkeypatch):
+    """Trap: the disk was away for a moment, and the images were missing for good."""
+    for name in ("a.bmp", "b.bmp"):
+        save(root / name)
+    (root / "c.bmp").write_bytes(b"BM broken")
+    away, opened = {"a.bmp"}, Image.open
+
+    def refused(path, *args, **kwargs):
+        if Path(path).name in away:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", refused)
+    assert len(load(root).pixels) == 1
+    away.clear()
+    assert len(load(root).pixels) == 2
+    times = [path.stat().st_mtime_ns for path in cache.glob("*/pixels.npy")]
+    assert len(load(root).pixels) == 2  # what is broken for good is not decoded again
+    assert [path.stat().st_mtime_ns for path in cache.glob("*/pixels.npy")] == times
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 

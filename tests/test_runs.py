@@ -20,7 +20,7 @@ from gantool.commands.runs import run as runs_command
 from gantool.errors import RunError, UsageError
 from gantool.runs import checkpoint, rows, status
 from gantool.runs.folder import RunFolder, find, runs_below, write_atomically
-from gantool.runs.rows import Rows, read
+from gantool.runs.rows import EVALUATED, Rows, evaluations, read
 from gantool.runs.text import count, duration
 
 STATE = {
@@ -321,7 +321,7 @@ def test_rows_are_read_as_written_and_nan_is_null(tmp_path):
     path = tmp_path / "metrics.jsonl"
     rows = Rows(path)
     assert read(path) == []
-    rows.truncate(3)
+    rows.truncate(3, 3)
     rows.append({"step": 1, "d_loss": 0.1 + 0.2, "fid": np.float64(2.5)})
     rows.append({"step": 2, "d_loss": math.inf, "ok": True})
     assert (
@@ -336,10 +336,20 @@ def test_truncate_drops_later_rows_and_a_half_written_one(tmp_path):
     whole = '{"step":5,  "a": 1.0}\n{"step": 10, "a": 2}\n'  # odd spacing: the bytes must stay
     path.write_text(whole + '{"step": 15, "a": 3}\n{"step": 7, "a"', "utf-8")
     assert [row["step"] for row in read(path)] == [5, 10, 15]
-    Rows(path).truncate(10)
+    Rows(path).truncate(10, 10)
     assert path.read_text("utf-8") == whole
     Rows(path).append({"step": 11})
     assert [row["step"] for row in read(path)] == [5, 10, 11]
+
+
+def test_an_evaluation_of_the_step_that_goes_on_stays(tmp_path):
+    """A run that stopped within a tick tells of that tick again; what was measured of its checkpoint is still true."""
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"step": 4}, {"step": 6, EVALUATED: "now"}, {"step": 6}, {"step": 8, EVALUATED: "now"}]
+    for row in rows:
+        Rows(path).append(row)
+    Rows(path).truncate(6, 4)
+    assert (read(path), evaluations(path)) == ([rows[0]], [rows[1]])
 
 
 def test_what_another_process_appends_meanwhile_stays(tmp_path, monkeypatch):

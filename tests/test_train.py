@@ -73,6 +73,7 @@ def test_tensorboard_holds_the_rows_and_the_grids_as_they_are(gantool: Gantool) 
         (["images=160"], 10),  # batches of 16
         (["images=161"], 11),
         (["images=160", "update.discriminator_steps=5"], 2),  # images shown to D
+        (["images=160", "update=extra_gradient"], 5),
         (["steps=7", "images=160"], 7),  # the first budget that is reached
         (["steps=7", "minutes=60"], 7),
     ],

@@ -115,7 +115,8 @@ def loops(options: Options) -> Iterator[str]:
     yield options.heading("Against the loops of the tutorials")
     yield ""
     yield "Images a second of gantool and of `gantool/baselines/`, in windows that take turns, and the ratio of the"
-    yield "windows of a turn; the same networks, batch, optimiser and updates. `gantool bench SETTINGS`:"
+    yield "windows of a turn; the same networks, batch, optimiser and updates, the loop in float32, as it is usually"
+    yield "written. `gantool bench SETTINGS`:"
     yield ""
     yield from table("settings", "on", "the loop", "gantool", "times as fast", "goal", "of the peak")
     for name, *more in LOOPS[options.device]:

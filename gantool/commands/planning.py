@@ -128,7 +128,7 @@ def make_meta(config: dict[str, Any], trust: tuple[str, ...]) -> Meta | None:
 def check_use(config: Mapping[str, Any], update: Update, game: Game, d: Player, columns: Collection[str]) -> None:
     """Settings that would change nothing, or cannot be computed, are refused. `columns`: of the metrics."""
     _check_best(config["best"]["metric"], columns, game.objective, update)
-    objective, steps = game.objective, update.discriminator_steps
+    objective, steps = game.objective, config["update"].get("discriminator_steps", 1)
     if not objective.critic and steps > 1:
         raise UsageError(f"update.discriminator_steps={steps}: this objective has no discriminator: leave it out")
     if not objective.critic and getattr(update, "shared_fakes", False):

@@ -143,9 +143,13 @@ class Tutorial:
     """A loop as it is written by hand: a generator that gives the losses after each step."""
 
     def __init__(self, config: dict[str, Any]):
+        import torch
+
         from gantool.commands.against import loop_of, settings
 
         self.name = loop_of(config)
+        if config["threads"] is not None:
+            torch.set_num_threads(config["threads"])
         loop = importlib.import_module(f"gantool.baselines.{self.name}")
         steps: Iterator[Any] = loop.train(**settings(config))
         self._step: Callable[[], Any] = lambda: next(steps)

@@ -191,7 +191,8 @@ class Training:
         if state is not None:
             self.parts.load_state_dict(state)
             saved = read_config(self.folder.config).get("best") if self.folder.config.is_file() else None
-            self.best = state["best"] if saved == self.config["best"] else None  # values of another metric say nothing
+            best = state["best"] if saved == self.config["best"] else None  # values of another metric say nothing
+            self.best = best if best and self.folder.checkpoint(best["step"]).is_file() else None
         elif before.get("step"):
             log.warning("%s holds no checkpoint to go on from: it begins again", self.folder.root)
         self.row_at = (self.clock.images, self.clock.seconds)
@@ -204,7 +205,7 @@ class Training:
         from gantool.runs.records import Records
         from gantool.runs.resume import changed, read_config, stretched
 
-        rows.Rows(self.folder.rows).truncate(self.clock.step - self.parts.meters.pending)
+        rows.Rows(self.folder.rows).truncate(self.clock.step, self.clock.step - self.parts.meters.pending)
         for row in rows.read(self.folder.rows):
             self._seen(row)
             self.last = row
@@ -271,8 +272,7 @@ class Training:
         """Does best.metric prefer this row to all before? Then its step is worth a checkpoint."""
         name, value = self.cfg.best.metric, row.get(self.cfg.best.metric)
         better = is_better(value, self.best["value"] if self.best else None, self.cfg.best.mode)
-        if better:
-            self.best = {"step": self.clock.step, "metric": name, "value": value}
+        self.best = {"step": self.clock.step, "metric": name, "value": value} if better else self.best
         return better
 
     def _check_best(self) -> None:

@@ -30,7 +30,7 @@ from gantool.game.types import Images
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # raise it when decoding changes
+VERSION = 2  # raise it when decoding changes
 HEADER = 128  # bytes before the pixels of our .npy
 STALE = 7 * 24 * 3600.0  # seconds after which what a killed job left is removed
 
@@ -50,7 +50,9 @@ def prepare(root: Path, files: Sequence[File], resolution: int, channels: int, c
     entry = cache / _key(root, files, resolution, channels)
     found = _read(entry, files)
     if found is not None:
-        return found
+        if not any(_mended(root / path, reason) for path, reason in found.skipped.items()):
+            return found
+        shutil.rmtree(entry, ignore_errors=True)
     logger.info("decoding %d images of '%s'", len(files), root)
     try:
         return _decode_to_disk(entry, root, files, (channels, resolution, resolution))
@@ -85,6 +87,15 @@ def _read(entry: Path, files: Sequence[File]) -> Prepared | None:
     if not whole:
         logger.info("'%s' is damaged: the images are decoded again", entry)
     return found if whole else None
+
+
+def _mended(path: Path, reason: str) -> bool:
+    """Did the system refuse the file when it was decoded, a disk that was away, say, and does not any longer?"""
+    if not reason.startswith("[Errno"):
+        return False
+    with suppress(OSError):
+        return bool(path.read_bytes())
+    return False
 
 
 def _fingerprint(pixels: Tensor) -> str:

@@ -51,7 +51,7 @@ def decode(path: Path, resolution: int, channels: int) -> np.ndarray:
         flat = _flatten(image, "L" if channels == 1 else "RGB")
         turn = UPRIGHT.get(_orientation(image))
     side = min(flat.size)
-    left, top = (flat.width - side) / 2, (flat.height - side) / 2
+    left, top = (flat.width - side) // 2, (flat.height - side) // 2  # whole pixels: half ones blur
     small = flat.resize((resolution, resolution), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     pixels = np.asarray(small if turn is None else small.transpose(turn))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)

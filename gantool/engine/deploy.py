@@ -136,23 +136,22 @@ class Deployed:
     ) -> dict[str, float]:
         """What D says of reals (N, *data shape) with labels (N,), and of as many fresh fakes: `Game.verdicts`.
 
-        Means over batches of the size that D is trained on, since D may compare the examples of one; what is left over
-        is not asked about. BatchNorm goes by the batch, too: its averages are of reals and fakes, which it never sees
-        in one batch.
+        Means over batches of the size that D is trained on, in random order, since D may compare the examples of one;
+        the last is filled up. BatchNorm goes by the batch, too: its averages are of reals and fakes, which it never
+        sees in one batch.
         """
         latent, fake_label = self.latents(len(real), generator, truncation), self.labels(len(real), generator)
         fake = self.images(latent, fake_label)
-        size = min(self.game.source.batch_size, len(real))
-        batches, totals = len(real) // size, dict[str, Tensor]()
+        batches, totals = self._mixed(len(real)), dict[str, Tensor]()
         sets = (real, label, latent[:, : self.latent_dim], fake, fake_label)
-        for i in range(batches):
-            parts = [each[i * size : (i + 1) * size].to(self.device) for each in sets]
+        for i, index in enumerate(batches):
+            parts = [each[index].to(self.device) for each in sets]
             with self._aside(), evaluating(self.game), by_batch(self.game.nets["discriminator"]):
                 set_seed(self.device, int(torch.randint(2**31, (), generator=generator)))
                 said = self.game.verdicts(*parts)
             totals = {name: totals.get(name, 0) + value for name, value in said.items()}
-            report("verdicts", i + 1, batches)
-        return {name: float(total) / batches for name, total in totals.items()}
+            report("verdicts", i + 1, len(batches))
+        return {name: float(total) / len(batches) for name, total in totals.items()}
 
     def hidden(self, images: Tensor, report: Report = silent) -> list[Tensor]:
         """(N, *data shape) -> the hidden layers of D on the CPU, as it sees unlabelled examples: `layers.hidden`."""
@@ -166,12 +165,11 @@ class Deployed:
         return [_in_order(layers, together) for layers in zip(*found, strict=True)]
 
     def _together(self, n: int) -> tuple[Tensor, ...]:
-        """Indices of n images, those that D sees at once together.
+        """Indices of n images, those that D sees at once together."""
+        return torch.arange(n).split(self.batch_size) if self.game.by_example else self._mixed(n)
 
-        A D that may compare examples sees as many as in training, in random order, the last batch filled up.
-        """
-        if self.game.by_example:
-            return torch.arange(n).split(self.batch_size)
+    def _mixed(self, n: int) -> tuple[Tensor, ...]:
+        """Indices of n images in batches as in training: as many, in random order, the last filled up."""
         size = min(self.game.source.batch_size, n)
         order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
         return torch.cat([order, order[: -n % size]]).split(size)

@@ -143,9 +143,11 @@ class Optimistic(Simultaneous):
 class ExtraGradient(Simultaneous):
     """Both players step to a point ahead, and then from where they were by the gradients there (Gidel et al. 2019).
 
-    Algorithm 2, whose projection bounds D's weights at both; with Adam it is algorithm 4, whose moments see both
-    gradients.
+    Each on batches of its own. Algorithm 2, whose projection bounds D's weights at both; with Adam it is algorithm 4,
+    whose moments see both gradients.
     """
+
+    discriminator_steps = 2
 
     def real_batches(self, game: Game) -> int:
         return 2 * super().real_batches(game)

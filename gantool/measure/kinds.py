@@ -5,7 +5,7 @@ from collections.abc import Hashable
 
 from gantool.game.game import Game
 
-ROUNDS = 64  # over which the kinds are counted
+ROUNDS = 4096  # over which the kinds are counted
 
 
 def rounds_of(game: Game) -> dict[int, float]:

@@ -36,7 +36,7 @@ class Report:
 
     @property
     def peak_share(self) -> float:
-        """Of what the device can do in this precision, what the step made use of."""
+        """Of what the device can do in this precision, what the step, as it is written, would make use of."""
         return self.flops / self.step.median / self.peak_flops
 
     def columns(self) -> dict[str, float]:
@@ -61,7 +61,7 @@ class Report:
         for name, share in self.shares.items():
             if share >= LEAST:
                 yield f"  {name}", f"{share * milliseconds.median:.3g} ms, {share:.0%}", EXPLAINED[name]
-        counted = "products and convolutions as they are written, all backward passes too"
+        counted = "products and convolutions as written, all backward passes too; a compiled step leaves out some"
         yield "operations", f"{self.flops / 1e9:.4g} GFLOP a step", counted
         rate = f"{self.flops / self.step.median / 1e9:,.0f} of {self.peak_flops / 1e9:,.0f} GFLOP/s"
         yield (

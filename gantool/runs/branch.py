@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from gantool.errors import Busy
-from gantool.runs import checkpoint, status
+from gantool.runs import checkpoint
 from gantool.runs.folder import RunFolder, explained
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ def begin(source: RunFolder, which: Literal["last", "best"] | int, folder: RunFo
         )
     chosen = checkpoint.choose(source, which)
     step = int(chosen.stem.removeprefix("step_"))
-    best = (status.read(source).get("best") or {}).get("step")
-    kept = [chosen, *([source.checkpoint(best)] if best is not None and best < step else [])]
+    best = checkpoint.load(chosen).get("best")  # so far: a later one may be the run's best by now
+    kept = [chosen, *([source.checkpoint(best["step"])] if best and best["step"] < step else [])]
     grids = [path for path in sorted(source.samples.glob("step_*.png")) if path.name <= source.grid(step).name]
     copied: list[Path] = []
     try:

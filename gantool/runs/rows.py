@@ -32,10 +32,14 @@ class Rows:
                 file.truncate(file.tell() - written)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def truncate(self, step: int) -> None:
-        """Drop the rows after `step` and a half-written last line; the bytes of the others stay as they are."""
+    def truncate(self, step: int, told: int) -> None:
+        """Drop evaluations of steps after `step`, rows of the training after `told`, and a half-written last line.
+
+        The bytes of the others stay as they are.
+        """
         if self.path.exists():
-            kept = b"".join(line for line, row in _parsed(self.path) if row.get("step", 0) <= step)
+            rows = _parsed(self.path)
+            kept = b"".join(line for line, row in rows if row.get("step", 0) <= (step if EVALUATED in row else told))
             write_atomically(self.path, lambda file: file.write(kept))
 
 
