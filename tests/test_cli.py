@@ -22,6 +22,7 @@ from gantool.config.reference import read_command, read_groups
 from gantool.config.schema import conf_dir
 from gantool.errors import Diverged, Interrupted, RunError, UsageError
 from gantool.runs.folder import RunFolder
+from toys import refusal
 
 
 @pytest.fixture
@@ -122,6 +123,8 @@ def test_flags_may_stand_anywhere(gantool: Gantool):
 
 def test_info_does_not_swallow_an_override(gantool: Gantool):
     assert arguments.split(["--info", "seed=7"]) == (["--info=all"], ["seed=7"])
+    for command, meant in (("sample", "out=x"), ("train", "hydra.run.dir=...")):
+        assert refusal(arguments.split, ["--out", "x"], command).endswith(f"settings have no dashes: {meant}")
     assert arguments.split(["seed=7", "-i", "defaults"]) == (["--info=defaults"], ["seed=7"])
 
 

@@ -63,9 +63,16 @@ def test_cameras_held_askew(root, suffix, orientation):
         T.ROTATE_270,
     ]
     upright = ramp()
-    turned = upright if orientation == 1 else upright.transpose(undo[orientation - 1])
     exif = Image.Exif()
     exif[0x0112] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (2, 27, 27, 3), dtype=np.uint8)
+    for pixels in (noise[0, :24], noise[1, :, :24]):  # of which one row or column more is cut off at the end
+        cut = Image.fromarray(pixels)
+        cut = cut if orientation == 1 else cut.transpose(undo[orientation - 1])
+        cut.save(root / "cut.png", exif=exif)
+        first = pixels[1:25, :24] if len(pixels) == 27 else pixels[:, 1:25]
+        assert np.array_equal(decode(root / "cut.png", 24, 3), first.transpose(2, 0, 1))
+    turned = upright if orientation == 1 else upright.transpose(undo[orientation - 1])
     turned.save(root / f"a.{suffix}", exif=exif, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
     error = decode(root / f"a.{suffix}", 24, 3).astype(int) - np.asarray(upright).transpose(2, 0, 1)
     assert abs(error).mean() < 4

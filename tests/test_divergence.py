@@ -120,6 +120,8 @@ def test_batch_norm_goes_by_the_batch_and_keeps_its_averages():
     assert net.training and net.norm.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert list(before) == list(net.state_dict())
+    alone = Divergence()(Deployed(played, Normal(), 1, []).seeded(0), gaussians(1))  # has no variance
+    assert math.isfinite(alone["test_d_real"])
 
 
 DATA = pictures(40)

@@ -388,7 +388,8 @@ def test_what_the_system_refused_once_is_read_when_it_can_be(root, cache, monkey
     """Trap: the disk was away for a moment, and the images were missing for good."""
     for name in ("a.bmp", "b.bmp"):
         save(root / name)
-    (root / "c.bmp").write_bytes(b"BM broken")
+    einval = b"II+\0\x08\0\0\0" + (2**62).to_bytes(8, "little")  # what Pillow says of this BigTIFF
+    (root / "c.tif").write_bytes(einval)
     away, opened = {"a.bmp"}, Image.open
 
     def refused(path, *args, **kwargs):

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrize, prune
 
 from gantool.commands.planning import check_use
 from gantool.game.game import Game
@@ -329,6 +329,27 @@ def test_an_average_of_normalised_weights_is_normalised():
     kept.eval()
     assert largest(kept[0]) == pytest.approx(1, abs=0.05) and largest(kept[2]) == pytest.approx(1, abs=0.05)
     assert torch.equal(kept[1].running_var, live[1].running_var) and float(live[1].num_batches_tracked) == 100
+
+
+class Masked(nn.Module):
+    """A parametrisation of one's own, with a buffer that is no power iteration's."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.ones(2, 2))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.mask
+
+
+def test_other_buffers_of_a_parametrisation_are_those_of_the_present():
+    body = nn.Sequential(nn.Linear(2, 2))
+    parametrize.register_parametrization(body[0], "weight", Masked())
+    game = Game(body, Linear(torch.ones(1)), NonSaturating(), {"ema": EMA()}, Fixed(torch.ones(4, 1)))
+    game.nets["generator"][0].parametrizations.weight[0].mask.zero_()
+    with torch.no_grad():
+        after_g(game)
+    assert not game.tricks["ema"].average[0].weight.any()
 
 
 # ---------------------------------------------------------------- label smoothing

@@ -35,7 +35,7 @@ ITEM = re.compile(rf"{QUOTED}(?=\s*(?:[,\]]|$))|[^\[\],]+")  # of a list
 GRAMMAR = re.compile(r"""['"\[{]|\$\{|(choice|range|interval|glob|sort|shuffle|tag|str|json_str|extend_list)\(.*\)$""")
 
 
-def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def split(argv: Sequence[str], command: str = "") -> tuple[list[str], list[str]]:
     """(flags, overrides). argparse reads `--cfg job seed=1` but not `seed=1 --cfg job steps=2`: flags go first."""
     flags: list[str] = []
     overrides: list[str] = []
@@ -56,7 +56,7 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             key, _, value = token.lstrip("-").partition("=")
             key = key.replace("-", "_")
             value = value or (rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else "VALUE")
-            meant = MEANT.get(key, f"{key}={value}")
+            meant = (MEANT if command == "train" else {}).get(key, f"{key}={value}")
             raise UsageError(f"there is no flag {token.partition('=')[0]}; settings have no dashes: {meant}")
         else:
             flags.append(token)

@@ -32,7 +32,7 @@ def run(command: str, argv: Sequence[str]) -> int:
     asked, mark, stopped = Asked(command=command), secrets.token_hex(4), False
     Folders.forget()
     try:
-        flags, overrides = arguments.split(argv)
+        flags, overrides = arguments.split(argv, command)
         asked = Asked(tuple(overrides), (conf_dir(), *map(Path, arguments.config_dirs(flags))), command)
         _warn_of_namesakes(command, arguments.config_dirs(flags))
         line = [f"gantool {command}", *flags, *prepared(command, flags, overrides)]

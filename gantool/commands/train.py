@@ -75,7 +75,7 @@ class Training:
             return self._value()
         if resumed and not before and self.plan.spent(self.clock):
             raise UsageError(f"{spent}: give a larger one, or an earlier checkpoint=")
-        with self.stop.listening(), self._open(resumed) as self.records:
+        with self._open(resumed) as self.records, self.stop.listening():
             with self._progress() as self.progress:
                 finished = self.parts.train(self, self.stop.asked)
             try:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from gantool.datasets.folder_decoding import decode_all
+from gantool.datasets.folder_decoding import decode_all, try_decode
 from gantool.datasets.folder_listing import File, readable
 from gantool.errors import RunError, UsageError
 from gantool.game import memory
@@ -49,14 +49,15 @@ def prepare(root: Path, files: Sequence[File], resolution: int, channels: int, c
     """
     entry = cache / _key(root, files, resolution, channels)
     found = _read(entry, files)
-    if found is not None:
-        if not any(_mended(root / path, reason) for path, reason in found.skipped.items()):
-            return found
-        shutil.rmtree(entry, ignore_errors=True)
+    refused = [root / path for path, reason in found.skipped.items() if reason.startswith("[Errno")] if found else []
+    if found is not None and all(isinstance(try_decode(path, resolution, channels), str) for path in refused):
+        return found  # no disk that was away is there again
     logger.info("decoding %d images of '%s'", len(files), root)
     try:
         return _decode_to_disk(entry, root, files, (channels, resolution, resolution))
     except OSError as error:
+        if found is not None:
+            return found
         why = f"cannot keep decoded images in '{cache}' ({error.strerror or error})"
         if len(files) * channels * resolution**2 > memory.of_machine() / 2:
             remedy = "memory is too small for them: set dataset.cache=FOLDER on a larger disk"
@@ -89,15 +90,6 @@ def _read(entry: Path, files: Sequence[File]) -> Prepared | None:
     return found if whole else None
 
 
-def _mended(path: Path, reason: str) -> bool:
-    """Did the system refuse the file when it was decoded, a disk that was away, say, and does not any longer?"""
-    if not reason.startswith("[Errno"):
-        return False
-    with suppress(OSError):
-        return bool(path.read_bytes())
-    return False
-
-
 def _fingerprint(pixels: Tensor) -> str:
     return fingerprint(Images(pixels, torch.empty(0, dtype=torch.int64)))
 
@@ -121,12 +113,13 @@ def _decode_to_disk(entry: Path, root: Path, files: Sequence[File], shape: tuple
         mark = _fingerprint(torch.from_numpy(np.load(made / "pixels.npy", mmap_mode="c")))
         index = {"source": str(root), "skipped": skipped, "fingerprint": mark}
         (made / "index.json").write_text(json.dumps(index, indent=1), "utf-8")
-        return _publish(made, entry, files)
+        return _publish(made, entry, files, len(skipped))
 
 
-def _publish(made: Path, entry: Path, files: Sequence[File]) -> Prepared:
-    """Another job may have been faster, which is as well; a damaged entry makes room."""
-    if _read(entry, files) is None:
+def _publish(made: Path, entry: Path, files: Sequence[File], skipped: int) -> Prepared:
+    """Another job may have been faster, which is as well; an entry that is damaged or lacks more makes room."""
+    there = _read(entry, files)
+    if there is None or len(there.skipped) > skipped:
         shutil.rmtree(entry, ignore_errors=True)
         with suppress(OSError):
             made.rename(entry)

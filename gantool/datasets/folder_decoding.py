@@ -49,19 +49,20 @@ def decode(path: Path, resolution: int, channels: int) -> np.ndarray:
         image.draft(None, (2 * resolution, 2 * resolution))  # a large JPEG need not be decoded in full
         image.load()
         flat = _flatten(image, "L" if channels == 1 else "RGB")
-        turn = UPRIGHT.get(_orientation(image))
-    side = min(flat.size)
-    left, top = (flat.width - side) // 2, (flat.height - side) // 2  # whole pixels: half ones blur
+        held = _orientation(image)
+    side, turn = min(flat.size), UPRIGHT.get(held)
+    left = (flat.width - side + (held in (2, 3, 7, 8))) // 2  # whole pixels, half ones blur; the same of each that
+    top = (flat.height - side + (held in (3, 4, 6, 7))) // 2  # shows the same, whichever axes are turned around
     small = flat.resize((resolution, resolution), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     pixels = np.asarray(small if turn is None else small.transpose(turn))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 def _batch(paths: Sequence[Path], resolution: int, channels: int) -> list[np.ndarray | str]:
-    return [_try_decode(path, resolution, channels) for path in paths]
+    return [try_decode(path, resolution, channels) for path in paths]
 
 
-def _try_decode(path: Path, resolution: int, channels: int) -> np.ndarray | str:
+def try_decode(path: Path, resolution: int, channels: int) -> np.ndarray | str:
     try:
         return decode(path, resolution, channels)
     except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, ...: Pillow names no closed list

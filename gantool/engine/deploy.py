@@ -1,7 +1,7 @@
 """The generator as its users get it."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -146,7 +146,8 @@ class Deployed:
         sets = (real, label, latent[:, : self.latent_dim], fake, fake_label)
         for i, index in enumerate(batches):
             parts = [each[index].to(self.device) for each in sets]
-            with self._aside(), evaluating(self.game), by_batch(self.game.nets["discriminator"]):
+            several = by_batch(self.game.nets["discriminator"]) if len(index) > 1 else nullcontext()
+            with self._aside(), evaluating(self.game), several:
                 set_seed(self.device, int(torch.randint(2**31, (), generator=generator)))
                 said = self.game.verdicts(*parts)
             totals = {name: totals.get(name, 0) + value for name, value in said.items()}

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import ParametrizationList
 
 from gantool.game.hooks import Clock, Trick
@@ -47,12 +48,13 @@ class EMA(Trick):
         moved = torch._foreach_sub(live, average)
         torch._foreach_mul_(moved, self.share())
         torch._foreach_add_(average, list(moved))
-        computed = [weight for weight in self.average.modules() if isinstance(weight, ParametrizationList)]
-        own = {id(buffer) for weight in computed for buffer in weight.buffers()}
+        lists = [weight for weight in self.average.modules() if isinstance(weight, ParametrizationList)]
+        normed = [weight for weight in lists if any(isinstance(each, _SpectralNorm) for each in weight)]
+        own = {id(u) for weight in normed for each in weight if isinstance(each, _SpectralNorm) for u in each.buffers()}
         pairs = list(zip(self.average.buffers(), nets["generator"].buffers(), strict=True))
         if kept := [pair for pair in pairs if id(pair[0]) not in own]:
             torch._foreach_copy_([mine for mine, _ in kept], [now for _, now in kept])
-        for weight in computed if own else ():
+        for weight in normed:
             weight.train()()  # power iteration
 
     def deploy(self, generator: nn.Module) -> nn.Module:
