@@ -24,18 +24,8 @@ PARTS = ("data", "D", "G", "penalties", "optimiser", "tricks", "rest")  # rest: 
 SOURCE = ("feed", "reals", "labelled", "latents", "reference")
 PENALTIES = ("d_penalty", "g_penalty")
 TRICKS = (
-    "replay",
-    "keep",
-    "view",
-    "targets",
-    "heed",
-    "watch",
-    "gradients",
-    "bound_d",
-    "after_d",
-    "after_g",
-    "after_round",
-)
+    "replay", "keep", "view", "targets", "heed", "watch", "gradients", "bound_d", "after_d", "after_g", "after_round",
+)  # fmt: skip
 IDLE_CYCLES = 100_000_000  # of a GPU's clock, about 50 ms: longer than the host takes to queue a step
 
 
